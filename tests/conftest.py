@@ -1,0 +1,37 @@
+"""What every test may lean on: no network, one thread, and the sample files where they are."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest  # noqa: E402  (the environment is read when the libraries are imported)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Sample photographs and the real sentencepiece model, kept beside the checkout, not in it."""
+    if not SHARED.is_dir():
+        pytest.skip("sample data is not beside this checkout (shared/data)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_model(shared_data: Path) -> Path:
+    """The tokenizer model of the released weights."""
+    path = shared_data / "sentencepiece.bpe.model"
+    if not path.is_file():
+        pytest.skip("sentencepiece.bpe.model is not among the sample data")
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A photograph that everybody has: NASA's portrait of Eileen Collins, in the public domain."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image brings the photographs")
+    from PIL import Image
+
+    return Image.fromarray(data.astronaut())
