@@ -1,0 +1,137 @@
+"""The decoder: words, and latents in their slots, in; a vector for every next word out.
+
+Shapes: B rows, T new tokens, S tokens seen (remembered and new), D text width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from kosmos2.config import TextConfig
+from kosmos2.model.cache import Cache
+from kosmos2.model.layers import Attention, FeedForward
+
+
+class DecoderLayer(nn.Module):
+    """One block with sub-LN: each half is normed before it starts and again before it ends."""
+
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.attention = Attention(
+            config.width,
+            config.heads,
+            dropout=config.attention_dropout,
+            inner_norm_eps=config.norm_eps,
+        )
+        self.ffn_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.ffn = FeedForward(
+            config.width,
+            config.ffn_width,
+            F.gelu,
+            dropout=config.activation_dropout,
+            inner_norm_eps=config.norm_eps,
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Float[Tensor, "B 1 T S"] | None,
+        causal: bool,
+        cache: Cache | None,
+    ) -> Float[Tensor, "B T D"]:
+        """Attend to what may be seen, then think."""
+        heard = self.attention(
+            self.attention_norm(x), mask=mask, causal=causal, cache=cache, layer=self.layer
+        )
+        x = x + F.dropout(heard, self.dropout, self.training)
+        return x + F.dropout(self.ffn(self.ffn_norm(x)), self.dropout, self.training)
+
+
+class Decoder(nn.Module):
+    """Embeddings, blocks and a last norm; the output layer is the embedding once more."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.layers))
+        self.last_norm = nn.LayerNorm(config.width, config.norm_eps)
+
+    def forward(
+        self,
+        embedded: Float[Tensor, "B T D"],
+        positions: Int[Tensor, "B T"],
+        *,
+        mask: Float[Tensor, "B 1 T S"] | None = None,
+        causal: bool = False,
+        cache: Cache | None = None,
+        watch: list[Tensor] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Read embedded tokens at their positions; `watch` collects what enters each block."""
+        dropout = self.config.dropout
+        x = embedded * self.config.embedding_scale
+        x = x + sinusoids(positions, self.config).to(x.dtype)
+        # Twice, as the reference does: once on the embedding, once before the first block.
+        x = F.dropout(F.dropout(x, dropout, self.training), dropout, self.training)
+        for layer in self.layers:
+            if watch is not None:
+                watch.append(x)
+            x = layer(x, mask, causal, cache)
+        x = self.last_norm(x)
+        if watch is not None:
+            watch.append(x)
+        return x
+
+    def logits(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T W"]:
+        """Scores of every word to come next, always in float32."""
+        return F.linear(x, self.words.weight).float()
+
+
+def sinusoids(positions: Int[Tensor, "B T"], config: TextConfig) -> Float[Tensor, "B T D"]:
+    """Fixed position vectors: sines in the first half, cosines in the second, zero for padding.
+
+    Quirk: the frequencies span a half-width less one, as in fairseq's SinusoidalPositionalEmbedding.
+    """
+    half = config.width // 2
+    steps = torch.arange(half, device=positions.device, dtype=torch.float32)
+    frequencies = torch.exp(steps * -(math.log(10_000) / (half - 1)))
+    angles = positions[..., None].float() * frequencies
+    table = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    return table * (positions != config.pad)[..., None]
+
+
+def positions_of(real: Bool[Tensor, "B T"], counted: Tensor | None, pad: int) -> Int[Tensor, "B T"]:
+    """Real tokens count on from `pad + 1`, or from what a row has counted; padding stays at `pad`."""
+    count = real.long().cumsum(dim=1)
+    if counted is not None:
+        count = count + counted[:, None]
+    return count * real + pad
+
+
+def attention_mask(
+    keep: Bool[Tensor, "B S"], new: int, dtype: torch.dtype
+) -> Float[Tensor, "B 1 T S"]:
+    """What T new tokens may see of S: nothing ahead of them, and no padding.
+
+    A row of padding sees nothing at all, yet softmax must not divide by zero, so the forbidden get
+    the most negative number rather than -inf, and twice that (which is -inf) when forbidden twice.
+    This makes even the padded rows equal to the reference's.
+    """
+    ahead = torch.ones(new, keep.shape[1], dtype=torch.bool, device=keep.device)
+    ahead = ahead.triu(keep.shape[1] - new + 1)
+    mask = attention_bias(ahead, dtype)[None] + attention_bias(~keep, dtype)[:, None]
+    return mask[:, None]
+
+
+def attention_bias(forbidden: Bool[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
+    """The most negative number where forbidden, nothing elsewhere."""
+    nothing = torch.zeros(forbidden.shape, dtype=dtype, device=forbidden.device)
+    return nothing.masked_fill(forbidden, torch.finfo(dtype).min)

@@ -1,0 +1,101 @@
+"""The parts that the tower, the connector and the decoder share.
+
+Shapes: B rows, T vectors that ask, S vectors that are asked, D width, H heads, W head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kosmos2.model.cache import Cache
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """The tower's activation, as in CLIP: x times a sigmoid of 1.702 x."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+class Attention(nn.Module):
+    """Attention of several heads, with an optional norm on the joined heads.
+
+    The decoder's blocks have that norm (sub-LN, Wang et al. 2022, "Foundation Transformers"); the
+    tower and the connector do not.
+    """
+
+    def __init__(
+        self, width: int, heads: int, *, dropout: float = 0.0, inner_norm_eps: float | None = None
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.inner_norm = None if inner_norm_eps is None else nn.LayerNorm(width, inner_norm_eps)
+
+    def forward(
+        self,
+        asking: Float[Tensor, "B T D"],
+        asked: Float[Tensor, "B S D"] | None = None,
+        *,
+        mask: Float[Tensor, "B 1 T S"] | None = None,
+        causal: bool = False,
+        cache: Cache | None = None,
+        layer: int = 0,
+    ) -> Float[Tensor, "B T D"]:
+        """Let T vectors ask S others, or each other when `asked` is not given.
+
+        `mask` is added to the scores; `causal` is the shorter way to say that a vector sees itself
+        and those before it. With a cache, the S are those remembered and then the new ones.
+        """
+        asked = asking if asked is None else asked
+        queries = self._split(self.query(asking))
+        keys, values = self._split(self.key(asked)), self._split(self.value(asked))
+        if cache is not None:
+            keys, values = cache.extend(layer, keys, values)
+        dropout = self.dropout if self.training else 0.0
+        heard = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
+        )
+        joined = heard.transpose(1, 2).flatten(2)
+        if self.inner_norm is not None:
+            joined = self.inner_norm(joined)
+        return self.out(joined)
+
+    def _split(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T W"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Widen, bend, narrow; the decoder norms the wide vector before it narrows."""
+
+    def __init__(
+        self,
+        width: int,
+        ffn_width: int,
+        activation: Callable[[Tensor], Tensor],
+        *,
+        dropout: float = 0.0,
+        inner_norm_eps: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.dropout = dropout
+        self.widen = nn.Linear(width, ffn_width)
+        self.narrow = nn.Linear(ffn_width, width)
+        self.inner_norm = (
+            None if inner_norm_eps is None else nn.LayerNorm(ffn_width, inner_norm_eps)
+        )
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Each vector on its own."""
+        wide = F.dropout(self.activation(self.widen(x)), self.dropout, self.training)
+        if self.inner_norm is not None:
+            wide = self.inner_norm(wide)
+        return self.narrow(wide)
