@@ -1,0 +1,81 @@
+"""The role that says what may not come next: logits in, logits out, minus infinity for never.
+
+Shapes: W vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Filter(Protocol):
+    """One rule about what may come next, given the prompt and the answer so far."""
+
+    def apply(
+        self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
+    ) -> Float[Tensor, " W"]:
+        """The logits with what is forbidden at minus infinity; the given ones stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """Some ids never come."""
+
+    ids: Collection[int]
+
+    def apply(
+        self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
+    ) -> Float[Tensor, " W"]:
+        """Forbid them."""
+        return without(logits, self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Some ids, those that end an answer, do not come before it has a length."""
+
+    ids: Collection[int]
+    length: int
+
+    def apply(
+        self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
+    ) -> Float[Tensor, " W"]:
+        """Forbid them while the answer is shorter."""
+        return without(logits, self.ids) if len(answer) < self.length else logits
+
+
+@dataclass(frozen=True, slots=True)
+class NoRepeat:
+    """No run of `size` ids comes twice.
+
+    Quirk: the prompt counts, and with it the ids that happen to stand in the slots of a picture
+    (the 64 commonest words), as in transformers' `NoRepeatNGramLogitsProcessor` and in fairseq.
+    Padding does not count, or an answer would depend on what else is in its batch.
+    """
+
+    size: int
+
+    def apply(
+        self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
+    ) -> Float[Tensor, " W"]:
+        """Forbid whatever followed the last `size` - 1 ids when they came before."""
+        ids = [*prompt, *answer]
+        before = self.size - 1
+        tail = ids[max(len(ids) - before, 0) :]
+        ends = range(before, len(ids))
+        return without(logits, {ids[end] for end in ends if ids[end - before : end] == tail})
+
+
+def without(logits: Float[Tensor, " W"], ids: Collection[int]) -> Float[Tensor, " W"]:
+    """The logits with some ids at minus infinity."""
+    if not ids:
+        return logits
+    return logits.index_fill(0, torch.tensor(sorted(ids), device=logits.device), -math.inf)
