@@ -1,0 +1,69 @@
+# Three commands: `make demo`, `make test`, `make check`. Each first makes `.venv` in this folder and
+# installs into it what is missing; once that is done nothing here needs a network.
+#
+#   make PYTHON=python3.12      the interpreter that `.venv` is made from (3.11 or newer)
+#   make test ARGS='-k markup'  more words for pytest
+
+PYTHON ?= python3
+# The networks of the tests are small: more threads would only wait for each other.
+OMP_NUM_THREADS ?= 2
+ARGS =
+BIN = .venv/bin
+OFFLINE = HF_HUB_OFFLINE=1
+PYTEST = $(OFFLINE) OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest $(ARGS)
+EXAMPLE = src/kosmos2/assets/examples/snowman.jpg
+
+.PHONY: help demo test check fix clean
+
+help:
+	@echo 'make demo    caption a picture with the model in the package, draw its boxes on demo.png'
+	@echo 'make test    the tests'
+	@echo 'make check   format, lint, types, import rows, then the tests: what CI runs'
+	@echo 'make fix     format, and mend what ruff can mend'
+	@echo 'make clean   delete what these commands left behind, except .venv'
+
+demo: .venv/.installed
+	$(OFFLINE) $(BIN)/kosmos2 caption $(EXAMPLE) --save demo.png
+	@echo "The picture with its boxes: $$(pwd)/demo.png"
+
+test: .venv/.installed-dev
+	$(PYTEST)
+
+check: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST)
+
+fix: .venv/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dist demo.png .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is a copy of the pyproject.toml that was installed: a fresh checkout of the same text costs
+# nothing, a changed one is installed again. What `dev` installs is enough for the demo.
+.venv/.installed: .venv/.made pyproject.toml
+	@cmp -s pyproject.toml .venv/.installed-dev || cmp -s pyproject.toml $@ \
+		|| $(BIN)/python -m pip install -e .
+	@cp pyproject.toml $@
+
+.venv/.installed-dev: .venv/.made pyproject.toml
+	@cmp -s pyproject.toml $@ || $(BIN)/python -m pip install -e '.[dev]'
+	@cp pyproject.toml $@
+
+# The stamp comes last, so an environment that was left half made is made again.
+.venv/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "make: there is no '$(PYTHON)' here; install Python 3.11 or newer," \
+			"or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $$($(PYTHON) --version 2>&1) is too old, kosmos2 needs 3.11 or newer;" \
+			"say where one is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
+		echo "make: $(PYTHON) could not make .venv; on Debian and Ubuntu install python3-venv;" \
+			"if a broken .venv is here, delete it and try again" >&2; exit 1; }
+	@touch $@
