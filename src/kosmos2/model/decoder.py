@@ -61,7 +61,7 @@ class Decoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.words = nn.Embedding(config.vocabulary, config.width, padding_idx=config.pad)
         self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.layers))
         self.last_norm = nn.LayerNorm(config.width, config.norm_eps)
 

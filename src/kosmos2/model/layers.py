@@ -6,13 +6,27 @@ Shapes: B rows, T vectors that ask, S vectors that are asked, D width, H heads, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kosmos2.model.cache import Cache
+
+
+def _kernels(mask: Tensor | None) -> AbstractContextManager[None]:
+    """Which ways to compute attention give right gradients under this mask.
+
+    A mask of numbers may forbid a padded row everything. The fused kernel answers such a row
+    rightly, but its gradient divides by a sum that the most negative number has swallowed, and comes
+    out hundreds of times too large.
+    """
+    if mask is None or mask.dtype == torch.bool or not torch.is_grad_enabled():
+        return nullcontext()
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -44,15 +58,16 @@ class Attention(nn.Module):
         asking: Float[Tensor, "B T D"],
         asked: Float[Tensor, "B S D"] | None = None,
         *,
-        mask: Float[Tensor, "B 1 T S"] | None = None,
+        mask: Float[Tensor, "B 1 T S"] | Bool[Tensor, "B 1 T S"] | None = None,
         causal: bool = False,
         cache: Cache | None = None,
         layer: int = 0,
     ) -> Float[Tensor, "B T D"]:
         """Let T vectors ask S others, or each other when `asked` is not given.
 
-        `mask` is added to the scores; `causal` is the shorter way to say that a vector sees itself
-        and those before it. With a cache, the S are those remembered and then the new ones.
+        A mask of numbers is added to the scores, one of booleans says who may be asked; `causal` is
+        the shorter way to say that a vector sees itself and those before it. With a cache, the S
+        are those remembered and then the new ones.
         """
         asked = asking if asked is None else asked
         queries = self._split(self.query(asking))
@@ -60,9 +75,10 @@ class Attention(nn.Module):
         if cache is not None:
             keys, values = cache.extend(layer, keys, values)
         dropout = self.dropout if self.training else 0.0
-        heard = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
-        )
+        with _kernels(mask):
+            heard = F.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
+            )
         joined = heard.transpose(1, 2).flatten(2)
         if self.inner_norm is not None:
             joined = self.inner_norm(joined)

@@ -17,7 +17,7 @@ from kosmos2.config import Config
 from kosmos2.errors import PromptError
 from kosmos2.model.cache import Cache
 from kosmos2.model.connector import Connector
-from kosmos2.model.decoder import Decoder, attention_bias, attention_mask, positions_of
+from kosmos2.model.decoder import Decoder, attention_mask, positions_of
 from kosmos2.model.vision import VisionTower
 
 
@@ -106,7 +106,7 @@ class Network(nn.Module):
         if visible is None:
             mask, causal = self._order(ids, keep, real, cache)
         else:
-            mask, causal = attention_bias(~visible, self.dtype)[:, None], False
+            mask, causal = visible[:, None], False
         return self.decoder(
             self._embed(ids, latents, slots),
             positions,
