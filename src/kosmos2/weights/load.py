@@ -1,0 +1,200 @@
+"""A folder in the layout of the reference becomes a network: strictly, and without a second copy.
+
+The network is built without memory, the files' headers are held against it, and only then are the
+tensors put in place. On the CPU and in the type they are stored in, they stay where they are: pages
+of the file, mapped privately, so that training changes the copy in memory and never the file. (As
+with any mapped file: replace it if you must, but do not overwrite it while it is in use.) In any
+other case they are converted one by one, the largest first.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from kosmos2.config import Config
+from kosmos2.errors import CheckpointError, ConfigError
+from kosmos2.model import Network
+from kosmos2.weights.names import (
+    EMBEDDING,
+    IGNORABLE,
+    TIED,
+    config_from_reference,
+    ours_to_theirs,
+)
+from kosmos2.weights.stored import Stored, catalogue, opened, read_json
+
+log = logging.getLogger(__name__)
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+LISTED = 10  # names of each kind in an error; a foreign file would have thousands
+
+
+def load_network(
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> Network:
+    """Read a folder's config and weights into a network, ready to answer.
+
+    Without `dtype` the weights stay as they are stored; a mixture becomes its widest type.
+
+    Raises:
+        CheckpointError: anything missing, unknown, misshapen, cut, or not safetensors.
+    """
+    folder, device, begun = Path(folder), torch.device(device), time.monotonic()
+    if dtype is not None and dtype not in DTYPES.values():
+        raise ConfigError(f"dtype is {dtype}; weights are float32, bfloat16 or float16")
+    config = read_config(folder)
+    with torch.device("meta"), _Unfilled():
+        network = Network(config)
+    sources = _matched(folder, network, catalogue(folder))
+    if dtype is None:
+        dtype = functools.reduce(
+            torch.promote_types, (DTYPES[source.dtype] for source in sources.values())
+        )
+    network.load_state_dict(_read(sources, device, dtype), strict=True, assign=True)
+    everything = [*network.named_parameters(), *network.named_buffers()]
+    left = [name for name, tensor in everything if tensor.is_meta]
+    assert not left, f"built but never filled: {left}"
+    log.info("loaded %s as %s in %.1f s", folder, dtype, time.monotonic() - begun)
+    return network.eval()
+
+
+def read_config(folder: str | Path) -> Config:
+    """What network a folder holds, from its config.json.
+
+    Raises:
+        CheckpointError: no such file, or it describes what cannot be built; the field is named.
+    """
+    file = Path(folder) / "config.json"
+    try:
+        return config_from_reference(read_json(file))
+    except ConfigError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
+def read_generation_config(folder: str | Path) -> dict[str, Any]:
+    """A folder's own generation settings; empty if it has none.
+
+    Older folders keep `no_repeat_ngram_size` among the decoder's settings in config.json (the
+    reference's converter put it there); it counts where generation_config.json is silent.
+
+    Raises:
+        CheckpointError: a file that is not JSON, or a `no_repeat_ngram_size` that is no size.
+    """
+    folder = Path(folder)
+    settings: dict[str, Any] = {}
+    text = read_json(folder / "config.json").get("text_config")
+    if isinstance(text, dict):
+        settings["no_repeat_ngram_size"] = text.get("no_repeat_ngram_size")
+    if (folder / "generation_config.json").is_file():
+        own = read_json(folder / "generation_config.json")
+        settings |= {name: value for name, value in own.items() if value is not None}
+    size = settings.get("no_repeat_ngram_size")
+    if size is None:
+        settings.pop("no_repeat_ngram_size", None)
+    elif not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise CheckpointError(
+            f"{folder}: no_repeat_ngram_size is {size!r}; it should be a whole number, 0 for off"
+        )
+    return settings
+
+
+class _Unfilled(TorchFunctionMode):
+    """Modules are built without random numbers.
+
+    There is no memory to put them in, and asking for them on `meta` makes torch import its
+    compiler: more than a second, and 70 MB that have nothing to do with the weights.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def _matched(folder: Path, network: Network, stored: dict[str, Stored]) -> dict[str, Stored]:
+    """Where each parameter is stored; every disagreement is found before any is reported."""
+    if TIED in stored and EMBEDDING not in stored:
+        stored[EMBEDDING] = stored.pop(TIED)  # one tensor with two names: either may be kept
+    wanted = {ours_to_theirs(name): (name, p) for name, p in network.named_parameters()}
+    missing = [name for name in wanted if name not in stored]
+    unknown = [name for name in stored if name not in wanted and name not in IGNORABLE]
+    misshapen, unreadable = [], []
+    for name in wanted.keys() & stored.keys():
+        found, shape = stored[name], tuple(wanted[name][1].shape)
+        if found.shape != shape:
+            misshapen.append(f"{name} is {found.shape}, not {shape}")
+        if found.dtype not in DTYPES:
+            unreadable.append(f"{name} is {found.dtype}, not one of {', '.join(DTYPES)}")
+    complaints = [
+        f"{len(names)} {what}: {_listed(names)}"
+        for what, names in (
+            ("missing", missing),
+            ("unknown", unknown),
+            ("misshapen", misshapen),
+            ("of a type that cannot be read", unreadable),
+        )
+        if names
+    ]
+    if complaints:
+        raise CheckpointError(
+            f"the weights in {folder} do not fit its config.json: {'; '.join(complaints)}. "
+            "If both files belong to one model, download or convert it again"
+        )
+    if TIED in stored and not _equal(stored[TIED], stored[EMBEDDING]):
+        raise CheckpointError(
+            f"{TIED} differs from {EMBEDDING} in {folder}; this network uses one for both, "
+            "so a model with a separate output layer cannot be read"
+        )
+    return {ours: stored[theirs] for theirs, (ours, _) in wanted.items()}
+
+
+def _read(
+    sources: dict[str, Stored], device: torch.device, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """The tensors, mapped where they can stay as they are, otherwise converted one at a time."""
+    tensors: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        mapped = {
+            file: stack.enter_context(opened(file)) for file in {s.file for s in sources.values()}
+        }
+        # The largest first: the page that is read besides what is kept then never adds to the peak.
+        order = sorted(sources.items(), key=lambda item: -torch.Size(item[1].shape).numel())
+        for name, source in order:
+            if device.type == "cpu" and DTYPES[source.dtype] == dtype:
+                tensors[name] = mapped[source.file].get_tensor(source.name)
+            else:
+                # Opened for this one tensor: once it is converted, its pages are let go.
+                with opened(source.file) as file:
+                    tensors[name] = file.get_tensor(source.name).to(device, dtype)
+    return tensors
+
+
+def _equal(one: Stored, other: Stored) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    with opened(one.file) as first, opened(other.file) as second:
+        return torch.equal(first.get_tensor(one.name), second.get_tensor(other.name))
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
