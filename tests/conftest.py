@@ -6,7 +6,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import pytest  # noqa: E402  (the environment is read when the libraries are imported)
+import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,8 +1,8 @@
 """What the network is: its sizes, and nothing about where it runs or what is asked of it.
 
 `Config()` is the released model, microsoft/kosmos-2-patch14-224. At full size many numbers coincide
-(16 is the vision heads and the patch grid, 64 the latents and the head width, 1024 the vision width and
-the cells, 2048 the text width and the positions), so code always names the size it means and
+(16 is the vision heads and the patch grid, 64 the latents and the head width, 1024 the vision width
+and the cells, 2048 the text width and the positions), so code always names the size it means and
 `Config.tiny()` makes every size different.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from kosmos2.errors import ConfigError
 
-# A config is read before any memory is asked for: these keep a lying file from asking for all of it.
+# A config is read before memory is asked for: these keep a lying file from asking for all of it.
 LARGEST = {
     "image_size": 4096,
     "patch_size": 512,
@@ -100,9 +100,7 @@ class TextConfig:
                     f"{self.vocabulary}"
                 )
         if self.width % 2:
-            raise ConfigError(
-                f"text.width {self.width} is odd; sine and cosine need a half each"
-            )
+            raise ConfigError(f"text.width {self.width} is odd; sine and cosine need a half each")
 
     @property
     def head_width(self) -> int:

@@ -55,9 +55,7 @@ def prompts(side: str, pictures: tuple[int, ...] = (1, 1, 1)) -> Prompts:
         keep.append([False] * before + [True] * len(ids) + [False] * after)
     size = CONFIG.vision.image_size
     pixels = torch.randn(sum(pictures), 3, size, size, generator=random)
-    return Prompts(
-        torch.tensor(all_ids), torch.tensor(all_slots), torch.tensor(keep), pixels
-    )
+    return Prompts(torch.tensor(all_ids), torch.tensor(all_slots), torch.tensor(keep), pixels)
 
 
 @torch.inference_mode()

@@ -98,7 +98,7 @@ class Decoder(nn.Module):
 def sinusoids(positions: Int[Tensor, "B T"], config: TextConfig) -> Float[Tensor, "B T D"]:
     """Fixed position vectors: sines in the first half, cosines in the second, zero for padding.
 
-    Quirk: the frequencies span a half-width less one, as in fairseq's SinusoidalPositionalEmbedding.
+    Quirk: the frequencies span a half-width less one, as fairseq's SinusoidalPositionalEmbedding.
     """
     half = config.width // 2
     steps = torch.arange(half, device=positions.device, dtype=torch.float32)
@@ -109,7 +109,7 @@ def sinusoids(positions: Int[Tensor, "B T"], config: TextConfig) -> Float[Tensor
 
 
 def positions_of(real: Bool[Tensor, "B T"], counted: Tensor | None, pad: int) -> Int[Tensor, "B T"]:
-    """Real tokens count on from `pad + 1`, or from what a row has counted; padding stays at `pad`."""
+    """Real tokens count on from `pad + 1`, or from what a row counted; padding stays at `pad`."""
     count = real.long().cumsum(dim=1)
     if counted is not None:
         count = count + counted[:, None]
@@ -131,7 +131,7 @@ def attention_mask(
     return mask[:, None]
 
 
-def attention_bias(forbidden: Bool[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
+def attention_bias(forbidden: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Tensor:
     """The most negative number where forbidden, nothing elsewhere."""
     nothing = torch.zeros(forbidden.shape, dtype=dtype, device=forbidden.device)
     return nothing.masked_fill(forbidden, torch.finfo(dtype).min)

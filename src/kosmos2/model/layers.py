@@ -21,8 +21,8 @@ def _kernels(mask: Tensor | None) -> AbstractContextManager[None]:
     """Which ways to compute attention give right gradients under this mask.
 
     A mask of numbers may forbid a padded row everything. The fused kernel answers such a row
-    rightly, but its gradient divides by a sum that the most negative number has swallowed, and comes
-    out hundreds of times too large.
+    rightly, but its gradient divides by a sum that the most negative number has swallowed, and
+    comes out hundreds of times too large.
     """
     if mask is None or mask.dtype == torch.bool or not torch.is_grad_enabled():
         return nullcontext()

@@ -17,8 +17,8 @@ from kosmos2.config import Config
 from kosmos2.errors import PromptError
 from kosmos2.model.cache import Cache
 from kosmos2.model.connector import Connector
-from kosmos2.model.decoder import Decoder, attention_mask, positions_of
-from kosmos2.model.vision import VisionTower
+from kosmos2.model.decoder import Decoder, DecoderLayer, attention_mask, positions_of
+from kosmos2.model.vision import VisionLayer, VisionTower
 
 
 class Network(nn.Module):
@@ -163,7 +163,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Fill the parameters for training from nothing, as the reference does (spread by spread)."""
+        """Fill the parameters for training from nothing, each with the reference's spread."""
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
                 module.weight.fill_(1.0)
@@ -177,6 +177,7 @@ class Network(nn.Module):
         self.vision.patch.weight.normal_(0.0, 0.02, generator=generator)
         self.vision.positions.weight.normal_(0.0, 0.02, generator=generator)
         for layer in self.vision.layers:
+            assert isinstance(layer, VisionLayer)
             for part in (layer.attention.query, layer.attention.key, layer.attention.value):
                 part.weight.normal_(0.0, (width * depth) ** -0.5, generator=generator)
             layer.attention.out.weight.normal_(0.0, width**-0.5, generator=generator)
@@ -185,9 +186,10 @@ class Network(nn.Module):
         # Magneto's scaling of the decoder (Wang et al. 2022): deeper networks start louder.
         gain = math.sqrt(math.log(2 * self.config.text.layers))
         for layer in self.decoder.layers:
-            for part in (layer.attention.value, layer.attention.out, *layer.ffn.children()):
-                if isinstance(part, nn.Linear):
-                    part.weight.mul_(gain)
+            assert isinstance(layer, DecoderLayer)
+            attention, ffn = layer.attention, layer.ffn
+            for part in (attention.value, attention.out, ffn.widen, ffn.narrow):
+                part.weight.mul_(gain)
         self.connector.queries.normal_(0.0, 1.0, generator=generator)
         self.decoder.words.weight.normal_(0.0, 0.02, generator=generator)
         self.decoder.words.weight[self.config.text.pad].zero_()

@@ -47,7 +47,7 @@ class VisionTower(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "N 3 S S"], watch: list[Tensor] | None = None
     ) -> Float[Tensor, "N P V"]:
-        """Vectors before the last norm, as the reference gives them; `watch` collects each layer's."""
+        """Vectors before the last norm, as the reference; `watch` collects what enters a layer."""
         size = self.config.image_size
         if pixels.shape[1:] != (3, size, size):
             raise ImageError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from kosmos2 import prompts
@@ -50,7 +51,7 @@ class Example:
 
 
 def relation(one: Box, other: Box) -> str | None:
-    """How the first lies to the second, when it is plain to see: the axis of the larger distance."""
+    """How one lies to the other along the axis of the larger distance, when it is plain to see."""
     across, down = _offset(one, other)
     if max(abs(across), abs(down)) < CLEARLY or 0.67 < abs(across) / max(abs(down), 1e-9) < 1.5:
         return None
@@ -72,7 +73,9 @@ def brief(scene: Scene, *, grounded: bool = True) -> Example:
     first, *rest = sorted(kinds(scene), key=lambda kind: -sum(t.box.area for t in kind))
     answer: list[str | Link] = [_link(first)]
     if rest:
-        plainly = relation(first[0].box, rest[0][0].box) if len(first) == len(rest[0]) == 1 else None
+        plainly = (
+            relation(first[0].box, rest[0][0].box) if len(first) == len(rest[0]) == 1 else None
+        )
         answer += [f" {plainly or 'and'}", _link(rest[0])]
     return Example("brief", prompts.caption(grounded=grounded), (*answer, "."))
 
@@ -194,13 +197,15 @@ def _is_there(noun: str) -> str:
 
 def _link(kind: Sequence[Thing]) -> Link:
     noun = kind[0].noun
-    words = f" {article(noun)} {noun}" if len(kind) == 1 else f" {NUMBERS[len(kind)]} {plural(noun)}"
+    words = (
+        f" {article(noun)} {noun}" if len(kind) == 1 else f" {NUMBERS[len(kind)]} {plural(noun)}"
+    )
     return Link(words, tuple(thing.box for thing in kind))
 
 
 def _related(scene: Scene) -> Iterator[tuple[Thing, str, Thing]]:
     single = [kind[0] for kind in kinds(scene) if len(kind) == 1]
-    for one, other in zip(single, single[1:]):
+    for one, other in pairwise(single):
         how = relation(one.box, other.box)
         if how:
             yield one, how, other

@@ -1,0 +1,188 @@
+"""A model on scenes of a seed it was never trained on: does it find, name, tell and answer?
+
+Scenes are drawn at the size people see them, not at the size the network reads, and go through the
+same door as anybody's picture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kosmos2.errors import InputError
+from kosmos2.evaluate.intervals import auc, f1, figure, share
+from kosmos2.geometry import Box
+from kosmos2.grounder import Kosmos2, Seen, tasks
+from kosmos2.grounder.reading import Ask
+from kosmos2.options import Options
+from kosmos2.result import Grounded
+from kosmos2.scenes import sentences
+from kosmos2.scenes.draw import draw_scene
+from kosmos2.scenes.layout import Scene, compose
+from kosmos2.scenes.sentences import Example
+from kosmos2.scenes.stickers import NOUNS, plural
+
+SIDE_PX = 448
+HIT = 0.5  # overlap (IoU) from which a box counts as the right one
+MOST_RELATED = 2  # phrases with a relation, a scene
+MOST_QUESTIONS = 3  # a scene
+_AT_ONCE = 64  # scenes in memory
+
+_SINGULAR = {form: noun for noun in NOUNS for form in (noun, plural(noun))}
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What was counted on one scene."""
+
+    plain: list[float] = field(default_factory=list)  # overlap of each plain phrase's box
+    related: list[float] = field(default_factory=list)
+    named: list[bool] = field(default_factory=list)
+    answered: list[bool] = field(default_factory=list)
+    caption: tuple[int, int, int] = (0, 0, 0)  # hits, found, there
+    present: list[float] = field(default_factory=list)  # best score of a thing that is there
+    absent: list[float] = field(default_factory=list)
+
+
+def evaluate(
+    model: Kosmos2,
+    *,
+    count: int,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Measure a model on the first `count` scenes of a seed.
+
+    Every figure has its 95 % interval beside it. Phrases are those of single things (plain), or
+    those where the noun alone would not do (relation); captions are the detailed ones, matched
+    box by box to things of the same noun; `absent.auc` is how often a thing that is there gets a
+    higher score than one that is not.
+
+    Raises:
+        InputError: no scenes to measure on.
+    """
+    if count < 1:
+        raise InputError(f"{count} scenes measure nothing; give at least 1")
+    counted: list[_Counts] = []
+    for first in range(0, count, _AT_ONCE):
+        scenes = [compose(seed, index) for index in range(first, min(first + _AT_ONCE, count))]
+        counted += _measure(model, scenes)
+        if on_progress:
+            on_progress(len(counted), count)
+    return {"count": count, "seed": seed, "model": model.name, **_figures(counted)}
+
+
+def _figures(counted: Sequence[_Counts]) -> dict[str, Any]:
+    def overlaps(name: str) -> dict[str, Any]:
+        rows = [getattr(one, name) for one in counted]
+        hits = [(sum(iou >= HIT for iou in row), len(row)) for row in rows]
+        means = [(sum(row), len(row)) for row in rows]
+        return {**figure("acc50", hits, share), **figure("mean_iou", means, share)}
+
+    def shares(name: str) -> dict[str, Any]:
+        rows = [getattr(one, name) for one in counted]
+        return figure("accuracy", [(sum(row), len(row)) for row in rows], share)
+
+    captions = [one.caption for one in counted]
+    return {
+        "referring": {"plain": overlaps("plain"), "relation": overlaps("related")},
+        "naming": shares("named"),
+        "caption": {
+            **figure("precision", [(hits, found) for hits, found, _ in captions], share),
+            **figure("recall", [(hits, there) for hits, _, there in captions], share),
+            **figure("f1", captions, f1),
+        },
+        "questions": shares("answered"),
+        "absent": figure("auc", [(one.present, one.absent) for one in counted], auc),
+    }
+
+
+def _measure(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
+    seen = model.see([draw_scene(scene, SIDE_PX) for scene in scenes])
+    counted = [_Counts() for _ in scenes]
+    asked = [(i, example) for i, scene in enumerate(scenes) for example in _examples(scene)]
+    finding = [(i, e) for i, e in asked if e.task in ("find", "refer", "absent")]
+    telling = [(i, e) for i, e in asked if e.task in ("describe", "ask")]
+    for part in (finding, telling):
+        answers = model.answer([_ask(seen[i], example) for i, example in part], Options())
+        for (i, example), answer in zip(part, answers):
+            _count(counted[i], example, answer)
+    captions = model.answer(
+        [tasks.caption(one, detailed=True, grounded=True) for one in seen], Options()
+    )
+    for one, scene, answer in zip(counted, scenes, captions):
+        one.caption = _match(scene, answer)
+    return counted
+
+
+def _examples(scene: Scene) -> Iterator[Example]:
+    """What is asked about a scene, chosen by the scene's own numbers."""
+    rng = np.random.default_rng([scene.seed, scene.index, 2])
+    single = [e for e in sentences.find(scene) if len(e.truth) == 1]
+    yield from (e for e in single if e.asked.split()[0] in ("a", "an"))
+    yield from _some(rng, list(sentences.refer(scene, ambiguous=True)), MOST_RELATED)
+    missing = [e for e in sentences.absent(scene) if e.asked.split()[0] in ("a", "an")]
+    yield from _some(rng, missing, 1)
+    yield from sentences.describe(scene)
+    away = [noun for noun in NOUNS if all(thing.noun != noun for thing in scene.things)]
+    questions = list(sentences.ask(scene))
+    questions += sentences.ask_absent(scene, away[int(rng.integers(len(away)))])
+    yield from _some(rng, questions, MOST_QUESTIONS)
+
+
+def _some(rng: np.random.Generator, examples: list[Example], most: int) -> list[Example]:
+    return [examples[i] for i in rng.permutation(len(examples))[:most]]
+
+
+def _ask(seen: Seen, example: Example) -> Ask:
+    if example.task == "describe":
+        assert example.region is not None
+        return tasks.describe(seen, example.region, grounded=True)
+    if example.task == "ask":
+        return tasks.ask(seen, example.asked, None, grounded=True)
+    return tasks.ground(seen, [example.asked])[0]
+
+
+def _count(counts: _Counts, example: Example, answer: Grounded) -> None:
+    boxes = [box for entity in answer.entities for box in entity.boxes]
+    if example.task == "absent":
+        counts.absent.append(_best(boxes))
+    elif example.task == "describe":
+        noun = next((word for word in _words(example.text) if word in _SINGULAR), None)
+        said = next((word for word in _words(answer.text) if word in _SINGULAR), None)
+        counts.named.append(said == noun)
+    elif example.task == "ask":
+        counts.answered.append(_words(answer.text) == _words(example.text))
+    else:
+        overlap = boxes[0].iou(example.truth[0]) if boxes else 0.0
+        (counts.plain if example.task == "find" else counts.related).append(overlap)
+        if example.task == "find":
+            counts.present.append(_best(boxes))
+
+
+def _match(scene: Scene, answer: Grounded) -> tuple[int, int, int]:
+    """Pair the caption's boxes with things of their noun; returns hits, boxes, things."""
+    left = list(scene.things)
+    hits = found = 0
+    for entity in answer.entities:
+        noun = next((_SINGULAR[w] for w in _words(entity.phrase) if w in _SINGULAR), None)
+        for box in entity.boxes:
+            found += 1
+            rivals = [thing for thing in left if thing.noun == noun]
+            best = max(rivals, key=lambda thing: box.iou(thing.box), default=None)
+            if best is not None and box.iou(best.box) >= HIT:
+                left.remove(best)
+                hits += 1
+    return hits, found, len(scene.things)
+
+
+def _best(boxes: Sequence[Box]) -> float:
+    return max((box.score or 0.0 for box in boxes), default=0.0)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.lower())

@@ -1,0 +1,304 @@
+"""KOSMOS-2 as one object, its tasks as verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self, overload
+
+import torch
+
+from kosmos2.config import Config
+from kosmos2.errors import ConfigError, InputError
+from kosmos2.grounder import tasks
+from kosmos2.grounder.reading import Ask
+from kosmos2.grounder.run import Runner
+from kosmos2.grounder.seen import Seen
+from kosmos2.grounder.stream import Streams
+from kosmos2.images import Picture, Source, open_picture
+from kosmos2.model import Network
+from kosmos2.options import Options
+from kosmos2.processor import Processor
+from kosmos2.prompts import Boxes
+from kosmos2.result import Grounded
+from kosmos2.tokenizer import Tokenizer
+from kosmos2.weights.fetch import resolve
+from kosmos2.weights.load import load_network, read_generation_config
+from kosmos2.weights.save import save_network
+
+# The original demo's, and every script's of its authors; the released folder may not say so.
+NO_REPEAT_NGRAM_SIZE = 3
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+OneImage = Source | Seen
+Images = Sequence[OneImage]
+
+
+class Kosmos2:
+    """A loaded model.
+
+    Every verb takes one picture and gives one answer, or a list and gives a list. A picture is a
+    path, a file's bytes, a PIL image, a uint8 array, or one already seen. Generation settings
+    (`kosmos2.Options`) are keyword arguments of every verb.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        *,
+        name: str = "",
+        no_repeat_ngram_size: int = NO_REPEAT_NGRAM_SIZE,
+        batch: int = 16,
+    ) -> None:
+        if not isinstance(batch, int) or batch < 1:
+            raise ConfigError(f"batch is {batch!r}; give a whole number of at least 1")
+        self.name = name
+        self.batch = batch
+        self.no_repeat_ngram_size = no_repeat_ngram_size
+        self.runner = Runner(
+            network.eval(),
+            Processor(tokenizer, network.config),
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            model=name,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "demo",
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        revision: str | None = None,
+        offline: bool | None = None,
+        batch: int = 16,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model: "demo" (the small one inside the package), a folder, or a hub name such as
+                "microsoft/kosmos-2-patch14-224".
+            device: None takes a GPU if there is one.
+            dtype: None takes float32 on a CPU and bfloat16 on a GPU.
+            revision: of a hub name: branch, tag or commit.
+            offline: never ask the network; None does as HF_HUB_OFFLINE says.
+            batch: most prompts that go through the network together.
+            on_progress: called with bytes done and bytes known of while downloading.
+
+        Raises:
+            CheckpointError: no such model, or files that are not what they should be.
+            ConfigError: a device or dtype that does not exist here.
+        """
+        place = _device(device)
+        kind = _dtype(dtype, place)
+        folder = resolve(model, revision=revision, offline=offline, on_progress=on_progress)
+        own = read_generation_config(folder)
+        return cls(
+            load_network(folder, device=place, dtype=kind),
+            Tokenizer.load(folder),
+            name=str(model),
+            no_repeat_ngram_size=own.get("no_repeat_ngram_size", NO_REPEAT_NGRAM_SIZE),
+            batch=batch,
+        )
+
+    def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write weights, settings and tokenizer in the layout of the reference library."""
+        rules = {"no_repeat_ngram_size": self.no_repeat_ngram_size}
+        save_network(folder, self.network, dtype=dtype, generation=rules)
+        self.runner.processor.save(folder)
+
+    @property
+    def network(self) -> Network:
+        """The network itself."""
+        return self.runner.network
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids and back."""
+        return self.runner.processor.tokenizer
+
+    @property
+    def config(self) -> Config:
+        """The network's sizes."""
+        return self.network.config
+
+    @property
+    def stream(self) -> Streams:
+        """The same verbs for one picture, as iterators of words and entities."""
+        return Streams(self)
+
+    @overload
+    def see(self, image: OneImage) -> Seen: ...
+    @overload
+    def see(self, image: list[OneImage] | tuple[OneImage, ...]) -> list[Seen]: ...
+    def see(self, image: Any) -> Any:
+        """Look at a picture, or at several, once; ask about it as often as you like.
+
+        Raises:
+            ImageError: one that cannot be read; nothing was looked at.
+            InputError: one that another model has seen.
+        """
+        if not isinstance(image, list | tuple):
+            return self.see([image])[0]
+        for one in image:
+            if isinstance(one, Seen) and one.by is not self.network:
+                raise InputError(
+                    f"{one.picture.name} was seen by another model; give the picture itself"
+                )
+        opened = [one if isinstance(one, Seen) else open_picture(one) for one in image]
+        fresh = list(dict.fromkeys(one for one in opened if isinstance(one, Picture)))
+        looked = {
+            picture: seen for part in self._parts(fresh) for picture, seen in self._look(part)
+        }
+        return [one if isinstance(one, Seen) else looked[one] for one in opened]
+
+    @overload
+    def caption(
+        self, image: OneImage, *, detailed: bool = ..., grounded: bool = ..., **settings: Any
+    ) -> Grounded: ...
+    @overload
+    def caption(
+        self, image: Images, *, detailed: bool = ..., grounded: bool = ..., **settings: Any
+    ) -> list[Grounded]: ...
+    def caption(
+        self, image: Any, *, detailed: bool = False, grounded: bool = True, **settings: Any
+    ) -> Any:
+        """Say what is in the picture, in a few words or in detail, with boxes or without."""
+        return self._each(
+            image,
+            lambda seen: tasks.caption(seen, detailed=detailed, grounded=grounded),
+            settings,
+        )
+
+    @overload
+    def ground(
+        self, image: OneImage, phrases: str | Sequence[str], **settings: Any
+    ) -> Grounded: ...
+    @overload
+    def ground(
+        self, image: Images, phrases: str | Sequence[str], **settings: Any
+    ) -> list[Grounded]: ...
+    def ground(self, image: Any, phrases: str | Sequence[str], **settings: Any) -> Any:
+        """Find what a phrase names, or each of several phrases.
+
+        Every phrase is an entity of the answer; one that was tied to nothing has no boxes.
+        """
+        options = Options.of(**settings)
+        several = [phrases] if isinstance(phrases, str) else list(phrases)
+        many = isinstance(image, list | tuple)
+        seen = self.see(list(image) if many else [image])
+        asks = [ask for one in seen for ask in tasks.ground(one, several)]
+        answers = self.answer(asks, options)
+        named = [tasks.found(a, phrase) for a, phrase in zip(answers, several * len(seen))]
+        count = len(several)
+        merged = [tasks.together(named[i : i + count]) for i in range(0, len(named), count)]
+        return merged if many else merged[0]
+
+    @overload
+    def describe(
+        self, image: OneImage, box: Boxes, *, grounded: bool = ..., **settings: Any
+    ) -> Grounded: ...
+    @overload
+    def describe(
+        self, image: Images, box: Boxes, *, grounded: bool = ..., **settings: Any
+    ) -> list[Grounded]: ...
+    def describe(self, image: Any, box: Boxes, *, grounded: bool = True, **settings: Any) -> Any:
+        """Say what stands in a box (x1, y1, x2, y2 as fractions of the picture)."""
+        return self._each(
+            image, lambda seen: tasks.describe(seen, box, grounded=grounded), settings
+        )
+
+    @overload
+    def ask(
+        self,
+        image: OneImage,
+        question: str,
+        boxes: Boxes | None = ...,
+        *,
+        grounded: bool = ...,
+        **settings: Any,
+    ) -> Grounded: ...
+    @overload
+    def ask(
+        self,
+        image: Images,
+        question: str,
+        boxes: Boxes | None = ...,
+        *,
+        grounded: bool = ...,
+        **settings: Any,
+    ) -> list[Grounded]: ...
+    def ask(
+        self,
+        image: Any,
+        question: str,
+        boxes: Boxes | None = None,
+        *,
+        grounded: bool = True,
+        **settings: Any,
+    ) -> Any:
+        """Answer a question about the picture.
+
+        With boxes, the phrases they belong to stand in brackets: "What is [this character]?".
+        """
+        return self._each(
+            image, lambda seen: tasks.ask(seen, question, boxes, grounded=grounded), settings
+        )
+
+    @overload
+    def complete(self, image: OneImage | None, prompt: str, **settings: Any) -> Grounded: ...
+    @overload
+    def complete(self, image: Images, prompt: str, **settings: Any) -> list[Grounded]: ...
+    def complete(self, image: Any, prompt: str, **settings: Any) -> Any:
+        """Go on from a prompt in raw markup, about a picture or (None) about none."""
+        if image is None:
+            return self.answer([tasks.complete(None, prompt)], Options.of(**settings))[0]
+        return self._each(image, lambda seen: tasks.complete(seen, prompt), settings)
+
+    def _each(self, image: Any, ask: Callable[[Seen], Ask], settings: dict[str, Any]) -> Any:
+        options = Options.of(**settings)
+        many = isinstance(image, list | tuple)
+        seen = self.see(list(image) if many else [image])
+        answers = self.answer([ask(one) for one in seen], options)
+        return answers if many else answers[0]
+
+    def answer(self, asks: Sequence[Ask], options: Options) -> list[Grounded]:
+        """Answer asks of one kind about any pictures; what every verb comes down to."""
+        return [answer for part in self._parts(asks) for answer in self.runner.whole(part, options)]
+
+    def _parts(self, things: Sequence[Any]) -> Iterable[Sequence[Any]]:
+        return (things[i : i + self.batch] for i in range(0, len(things), self.batch))
+
+    @torch.inference_mode()
+    def _look(self, pictures: Sequence[Picture]) -> list[tuple[Picture, Seen]]:
+        pixels = self.runner.processor.pixels(pictures).to(self.network.device)
+        latents = self.network.look(pixels)
+        return [
+            (picture, Seen(picture, latent, by=self.network))
+            for picture, latent in zip(pictures, latents)
+        ]
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"there is no device {str(device)!r} here; use 'cpu', or leave it out"
+        ) from error
+    return place
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ConfigError(f"there is no dtype {dtype!r}; known: {', '.join(DTYPES)}")
+    return DTYPES[dtype]

@@ -1,0 +1,62 @@
+"""Location words that share what they learn, while training.
+
+The 1,024 locations are a grid, so each location's embedding is held as the sum of a row's and a
+column's: 64 vectors learn instead of 1,024, and every box teaches a whole row and column. Once
+training ends, `merged` gives a plain embedding, as in the released model.
+
+Shapes: W words, C cells, S cells a side, D text width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from kosmos2.geometry import CELLS, SIDE
+
+
+class RowsAndColumns(nn.Module):
+    """Writes row plus column into the last C rows of an embedding."""
+
+    def __init__(self, width: int, spread: float = 0.02) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(_smooth(width, spread))
+        self.columns = nn.Parameter(_smooth(width, spread))
+
+    def forward(self, words: Float[Tensor, "W D"]) -> Float[Tensor, "W D"]:
+        """The embedding that the network sees."""
+        cells = self.rows[:, None] + self.columns[None]
+        return torch.cat([words[:-CELLS], cells.flatten(0, 1)])
+
+
+def share(words: nn.Embedding) -> None:
+    """Let the locations of an embedding share rows and columns from now on."""
+    parametrize.register_parametrization(
+        words, "weight", RowsAndColumns(words.embedding_dim), unsafe=True
+    )
+
+
+def merged(network: nn.Module, words: str) -> dict[str, Tensor]:
+    """A network's parameters with the embedding called `words` as one plain matrix again.
+
+    The network itself goes on sharing.
+    """
+    embedding = network.get_submodule(words)
+    assert isinstance(embedding, nn.Embedding)
+    state = {
+        name: value
+        for name, value in network.state_dict().items()
+        if not name.startswith(f"{words}.parametrizations")
+    }
+    return {**state, f"{words}.weight": embedding.weight.detach()}
+
+
+def _smooth(width: int, spread: float) -> Float[Tensor, "S D"]:
+    """Random waves along the edge, so that neighbours start alike and the far apart differ."""
+    places = torch.arange(SIDE, dtype=torch.float32)[:, None] / SIDE
+    turns = torch.rand(width) * 6 * math.pi
+    return spread * torch.cos(places * turns + torch.rand(width) * 2 * math.pi) / math.sqrt(0.5)
