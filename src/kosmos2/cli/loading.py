@@ -1,0 +1,26 @@
+"""Loading the model that the options name, with progress where it has to be downloaded."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from kosmos2.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from kosmos2.grounder import Kosmos2
+
+
+def load(arguments: Namespace) -> Kosmos2:
+    """The model that `arguments.model_options` asked about."""
+    from kosmos2.grounder import Kosmos2
+
+    with Progress(f"downloading {arguments.model}", "bytes") as progress:
+        return Kosmos2.load(
+            arguments.model,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            revision=arguments.revision,
+            offline=True if arguments.offline else None,
+            on_progress=progress,
+        )

@@ -1,0 +1,94 @@
+"""`kosmos2 train`: make the embedded model again, or one like it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kosmos2.cli.arguments import Commands, UsageError, command, whole
+from kosmos2.cli.output import note
+from kosmos2.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from kosmos2.train.recipe import Recipe
+
+MODEL = "model"  # the folder, beside the checkpoints, that --model takes
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = command(
+        commands, "train", _run, "train the embedded model from nothing, on scenes drawn meanwhile",
+        epilog="A folder with checkpoints is gone on with: run the same command again.",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints, log, model")
+    parser.add_argument("--seed", type=whole(0), metavar="S", help="(the recipe's)")
+    for stage, what in (("see", "of seeing alone"), ("tell", "of all tasks")):
+        parser.add_argument(
+            f"--steps-{stage}", type=whole(0), metavar="N", help=f"steps {what} (the recipe's)"
+        )
+    parser.add_argument(
+        "--save-every", type=whole(1), default=500, metavar="N",
+        help="steps between checkpoints (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=whole(0), default=1, metavar="N",
+        help="processes that draw scenes meanwhile (%(default)s)",
+    )  # fmt: skip
+
+
+def _run(arguments: Namespace) -> int:
+    from kosmos2.tokenizer import Tokenizer
+    from kosmos2.train import vocabulary
+    from kosmos2.train.export import export
+    from kosmos2.train.loop import Progress as Place
+    from kosmos2.train.loop import train
+
+    recipe, tokenizer = _recipe(arguments), Tokenizer(vocabulary.build())
+    folder = Path(arguments.out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file, and training needs a folder; name another")
+    steps = {stage.name: stage.steps for stage in recipe.stages}
+    total, done = sum(steps.values()), 0
+
+    def watch(place: Place) -> None:
+        nonlocal done
+        done = place.step + (steps["see"] if place.stage == "tell" and "see" in steps else 0)
+        loss = f"{place.stage}: loss {place.report.loss:.3f}"
+        progress(done, total, f"{loss}, {place.scenes_per_s:.0f} scenes/s")
+
+    with Progress("training", "steps") as progress:
+        try:
+            learner = train(
+                recipe,
+                folder,
+                tokenizer,
+                save_every=arguments.save_every,
+                workers=arguments.workers,
+                on_progress=watch,
+            )
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(
+                f"stopped at step {done} of {total}; run the same command again to go on from the "
+                f"last checkpoint in {folder}"
+            ) from stop
+    export(learner, tokenizer, folder / MODEL)
+    note(f"trained {total} steps; try it with --model {folder / MODEL}")
+    return 0
+
+
+def _recipe(arguments: Namespace) -> Recipe:
+    """The recipe of the embedded model, with what was asked otherwise."""
+    from kosmos2.train.recipe import Recipe
+
+    usual = Recipe()
+    stages = []
+    for stage in usual.stages:
+        steps = getattr(arguments, f"steps_{stage.name}")
+        stages.append(stage if steps is None else replace(stage, steps=steps))
+    changes: dict[str, Any] = {"stages": tuple(stage for stage in stages if stage.steps)}
+    if arguments.seed is not None:
+        changes["seed"] = arguments.seed
+    return replace(usual, **changes)
