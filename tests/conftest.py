@@ -12,6 +12,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Where sample data would be, for tests that can do without."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Sample photographs and the real sentencepiece model, kept beside the checkout, not in it."""
     if not SHARED.is_dir():

@@ -20,7 +20,7 @@ class Options:
     top_p: float = 1.0  # keep the likeliest tokens that add up to this probability
     top_k: int = 0  # keep this many of the likeliest tokens; 0 keeps all
     beams: int = 1
-    length_penalty: float = 1.0  # beams: sums of log-probabilities are divided by length to this power
+    length_penalty: float = 1.0  # beams: a sum of log-probabilities over length to this power
     no_repeat_ngram_size: int | None = None  # 0 is off; None takes the checkpoint's own
     seed: int | None = None  # None draws a fresh one; irrelevant when greedy
     stop: tuple[str, ...] = ()  # the answer ends before the first of these

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +21,8 @@ from kosmos2.cli import scenes as scenes_command
 from kosmos2.golden import Check
 from kosmos2.grounder import Kosmos2
 from kosmos2.scenes.write import write_scenes
-from kosmos2.train.loop import Progress
+from kosmos2.train import checkpoint
+from kosmos2.train.loop import Progress, Stopped
 from kosmos2.train.recipe import Recipe
 from kosmos2.weights import fetch
 
@@ -117,7 +122,7 @@ def trained(monkeypatch):
         how["on_progress"](Progress("see", 1, 3, 40.0, report))
         how["on_progress"](Progress("tell", 2, 4, 40.0, report))
         if asked.stop:
-            raise KeyboardInterrupt
+            raise Stopped(f"stopped after step 5, which is saved in {folder}")
         return "learner"
 
     def export(*what):
@@ -147,11 +152,27 @@ def test_training_takes_what_was_asked_otherwise(trained, tmp_path):
 
 def test_stopped_training_says_how_to_go_on(trained, tmp_path, capsys):
     trained.stop = True
-    assert main(["train", "--out", str(tmp_path), "--steps-see", "3", "--steps-tell", "4"]) == 130
+    assert main(["train", "--out", str(tmp_path), "--steps-see", "3", "--steps-tell", "4"]) == 75
     shown = capsys.readouterr().err
-    assert shown.startswith("kosmos2: stopped at step 5 of 7; run the same command again")
-    assert shown.count("\n") == 1
+    assert shown == f"kosmos2: stopped after step 5, which is saved in {tmp_path}\n"
     assert not hasattr(trained, "exported")
+
+
+def test_ctrl_c_ends_real_training_at_a_checkpoint(tmp_path):
+    words = ["train", "--out", str(tmp_path), "--steps-see", "90", "--workers", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kosmos2", *words], stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):  # the recipe is written once the network stands
+        if (tmp_path / "recipe.json").exists():
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=300)
+    assert process.returncode == 75, shown
+    assert "the same command goes on from there" in shown
+    assert "Traceback" not in shown
+    assert len(checkpoint.found(tmp_path)) == 1
 
 
 def test_training_of_nothing_or_into_a_file_is_refused(trained, tmp_path, capsys):

@@ -5,7 +5,7 @@ goes to standard error. A command is imported and run only once its words are un
 and usage errors never wait for a tensor library.
 
 Exit codes are those of sysexits.h: 0 done, 64 usage, 65 bad data or model, 66 no input, 70 ours,
-74 input or output; 130 stopped by Ctrl-C, 141 nobody reads any more.
+74 input or output, 75 stopped but can go on; 130 stopped by Ctrl-C, 141 nobody reads any more.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: Namespace) -> int:
     from kosmos2.evaluate.scenes import evaluate
 
-    model = load(arguments)
+    model = load(arguments, batch=64)
     with Progress("measuring", "scenes") as progress:
         measured = evaluate(model, count=arguments.count, seed=arguments.seed, on_progress=progress)
     if arguments.json:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kosmos2.grounder import Kosmos2
 
 
-def load(arguments: Namespace) -> Kosmos2:
+def load(arguments: Namespace, *, batch: int = 16) -> Kosmos2:
     """The model that `arguments.model_options` asked about."""
     from kosmos2.grounder import Kosmos2
 
@@ -22,5 +22,6 @@ def load(arguments: Namespace) -> Kosmos2:
             dtype=arguments.dtype,
             revision=arguments.revision,
             offline=True if arguments.offline else None,
+            batch=batch,
             on_progress=progress,
         )

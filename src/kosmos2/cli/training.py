@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from kosmos2.cli.arguments import Commands, UsageError, command, whole
@@ -46,37 +50,52 @@ def _run(arguments: Namespace) -> int:
     from kosmos2.train.loop import Progress as Place
     from kosmos2.train.loop import train
 
-    recipe, tokenizer = _recipe(arguments), Tokenizer(vocabulary.build())
+    recipe = _recipe(arguments)
     folder = Path(arguments.out)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file, and training needs a folder; name another")
     steps = {stage.name: stage.steps for stage in recipe.stages}
-    total, done = sum(steps.values()), 0
+    tokenizer = Tokenizer(vocabulary.build())
 
     def watch(place: Place) -> None:
-        nonlocal done
-        done = place.step + (steps["see"] if place.stage == "tell" and "see" in steps else 0)
+        before = steps["see"] if place.stage == "tell" and "see" in steps else 0
         loss = f"{place.stage}: loss {place.report.loss:.3f}"
-        progress(done, total, f"{loss}, {place.scenes_per_s:.0f} scenes/s")
+        rate = f"{place.scenes_per_s:.0f} scenes/s"
+        progress(before + place.step, sum(steps.values()), f"{loss}, {rate}")
 
-    with Progress("training", "steps") as progress:
-        try:
-            learner = train(
-                recipe,
-                folder,
-                tokenizer,
-                save_every=arguments.save_every,
-                workers=arguments.workers,
-                on_progress=watch,
-            )
-        except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(
-                f"stopped at step {done} of {total}; run the same command again to go on from the "
-                f"last checkpoint in {folder}"
-            ) from stop
-    export(learner, tokenizer, folder / MODEL)
-    note(f"trained {total} steps; try it with --model {folder / MODEL}")
+    with Progress("training", "steps") as progress, _stoppable() as stop:
+        learner = train(
+            recipe,
+            folder,
+            tokenizer,
+            save_every=arguments.save_every,
+            workers=arguments.workers,
+            on_progress=watch,
+            should_stop=stop.is_set,
+        )
+    export(learner, tokenizer, folder / "model")
+    note(f"trained; the model is in {folder / 'model'}, for --model")
     return 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[Event]:
+    """Ctrl-C and SIGTERM ask for a stop at the end of the step; a second Ctrl-C does not wait."""
+    stop = Event()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt("stopped at once; the last checkpoint is the place to go on")
+        stop.set()
+
+    for number in usual:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def _recipe(arguments: Namespace) -> Recipe:

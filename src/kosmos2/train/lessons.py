@@ -22,20 +22,20 @@ def lessons(scene: Scene, rng: np.random.Generator) -> list[Example]:
     """Draw the examples that this scene teaches, the rarer and harder tasks first."""
     grounded = bool(rng.random() < 0.85)
     chosen = _some(rng, sentences.refer(scene, ambiguous=True), 3)
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         chosen.append(sentences.detailed(scene, grounded=grounded))
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         chosen.append(sentences.brief(scene, grounded=grounded))
-    chosen += _some(rng, sentences.find(scene), 2)
-    chosen += _some(rng, sentences.describe(scene, grounded=grounded), 2)
-    chosen += _some(rng, sentences.ask(scene, grounded=grounded), 2)
-    chosen += _some(rng, sentences.refer(scene, ambiguous=False), 1)
+    chosen += _some(rng, sentences.find(scene), 4)
+    chosen += _some(rng, sentences.refer(scene, ambiguous=False), 2)
     chosen += _some(rng, sentences.absent(scene, _nouns(rng, 2)), 1)
-    if rng.random() < 0.4:
+    chosen += _some(rng, sentences.describe(scene, grounded=grounded), 1)
+    chosen += _some(rng, sentences.ask(scene, grounded=grounded), 2)
+    if rng.random() < 0.3:
         noun = _nouns(rng, 1)[0]
         if all(thing.noun != noun for thing in scene.things):
             chosen += _some(rng, sentences.ask_absent(scene, noun, grounded=grounded), 1)
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         chosen += _some(rng, sentences.ask_about(scene, grounded=grounded), 1)
     if rng.random() < 0.1:
         chosen.append(_nonsense(rng))

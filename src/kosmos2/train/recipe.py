@@ -41,7 +41,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (
         Stage(name="see", steps=1500, scenes=64, rate=1e-3, warm_up=300, fall=0.3,
               spread=(1.0, 0.6)),
-        Stage(name="tell", steps=3200, scenes=32, rate=8e-4, warm_up=200, fall=0.35,
+        Stage(name="tell", steps=3100, scenes=32, rate=8e-4, warm_up=200, fall=0.58,
               spread=(0.8, 0.3)),
     )  # fmt: skip
 
