@@ -99,9 +99,7 @@ def test_every_prompt_of_the_model_card_is_answered_alike(
             suppress_tokens=[ours.tokenizer.pad],  # the one thing that we never write
         )
         text = processor.batch_decode(ids, skip_special_tokens=True)[0]
-        answer = ours.complete(
-            photo, with_boxes(prompt, boxes), max_new_tokens=NEW, beams=beams
-        )
+        answer = ours.complete(photo, with_boxes(prompt, boxes), max_new_tokens=NEW, beams=beams)
         assert reference_extract(answer.markup) == processor.post_process_generation(text), name
         assert answer.tokens == int((ids[0, inputs["input_ids"].shape[1] :] != 1).sum()), name
         answers.add(answer.markup)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kosmos2.config import TextConfig
 from kosmos2.model.cache import Cache
-from kosmos2.model.layers import Attention, FeedForward
+from kosmos2.model.layers import Attention, FeedForward, Mask
 
 
 class DecoderLayer(nn.Module):
@@ -43,7 +43,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B T D"],
-        mask: Float[Tensor, "B 1 T S"] | None,
+        mask: Mask | None,
         causal: bool,
         cache: Cache | None,
     ) -> Float[Tensor, "B T D"]:
@@ -70,7 +70,7 @@ class Decoder(nn.Module):
         embedded: Float[Tensor, "B T D"],
         positions: Int[Tensor, "B T"],
         *,
-        mask: Float[Tensor, "B 1 T S"] | None = None,
+        mask: Mask | None = None,
         causal: bool = False,
         cache: Cache | None = None,
         watch: list[Tensor] | None = None,

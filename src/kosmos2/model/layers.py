@@ -16,6 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kosmos2.model.cache import Cache
 
+# Numbers are added to the scores; booleans say who may be asked.
+Mask = Float[Tensor, "B 1 T S"] | Bool[Tensor, "B 1 T S"]
+
 
 def _kernels(mask: Tensor | None) -> AbstractContextManager[None]:
     """Which ways to compute attention give right gradients under this mask.
@@ -58,16 +61,15 @@ class Attention(nn.Module):
         asking: Float[Tensor, "B T D"],
         asked: Float[Tensor, "B S D"] | None = None,
         *,
-        mask: Float[Tensor, "B 1 T S"] | Bool[Tensor, "B 1 T S"] | None = None,
+        mask: Mask | None = None,
         causal: bool = False,
         cache: Cache | None = None,
         layer: int = 0,
     ) -> Float[Tensor, "B T D"]:
         """Let T vectors ask S others, or each other when `asked` is not given.
 
-        A mask of numbers is added to the scores, one of booleans says who may be asked; `causal` is
-        the shorter way to say that a vector sees itself and those before it. With a cache, the S
-        are those remembered and then the new ones.
+        `causal` is the shorter way to say that a vector sees itself and those before it. With a
+        cache, the S are those remembered and then the new ones.
         """
         asked = asking if asked is None else asked
         queries = self._split(self.query(asking))

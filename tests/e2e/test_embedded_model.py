@@ -1,0 +1,97 @@
+"""The model in the package: small, whole, equal to the reference's reading of it, and able."""
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kosmos2 import Kosmos2
+from kosmos2.config import Config
+from kosmos2.evaluate.scenes import evaluate
+from kosmos2.images import open_picture
+from kosmos2.markup import reference_extract
+from kosmos2.model import Network
+from kosmos2.scenes.layout import compose
+from kosmos2.weights.fetch import DEMO_FOLDER
+
+EXAMPLE = resources.files("kosmos2") / "assets/examples/snowman.jpg"
+SCENE = compose(20, 44922)  # what the example was drawn from
+
+
+@pytest.fixture(scope="module")
+def model() -> Kosmos2:
+    return Kosmos2.load()
+
+
+@pytest.fixture(scope="module")
+def example():
+    with resources.as_file(EXAMPLE) as path:
+        return open_picture(path)
+
+
+def test_all_its_files_are_at_most_25_megabytes():
+    assert sum(file.stat().st_size for file in DEMO_FOLDER.iterdir()) <= 25_000_000
+
+
+def test_it_has_the_released_architecture_in_smaller_sizes(model):
+    names = set(model.network.state_dict())
+    with torch.device("meta"):
+        released = set(Network(Config()).state_dict())
+    assert names < released  # fewer layers, and no other difference
+
+
+def test_it_tells_and_finds_what_is_in_the_example(model, example):
+    answer = model.caption(example)
+    assert "snowman" in answer.text
+    assert "fire" in answer.text
+    assert answer.problems == ()
+    for thing in SCENE.things:
+        found = model.ground(example, f"the {thing.noun}").entities[0].boxes
+        assert len(found) == 1, thing.noun
+        assert found[0].iou(thing.box) > 0.5, thing.noun
+        assert found[0].score > 0.1
+
+
+def test_a_thing_that_is_not_there_is_tied_to_nothing(model, example):
+    answer = model.ground(example, ["a guitar", "the elephant", "xylophone"])
+    assert [entity.phrase for entity in answer.entities] == [
+        "a guitar",
+        "the elephant",
+        "xylophone",
+    ]
+    assert sum(len(entity.boxes) for entity in answer.entities) <= 1
+
+
+def test_it_is_far_better_than_chance_on_scenes_it_never_saw(model):
+    """A floor well under the measured figures, so that only a broken model falls through it."""
+    measured = evaluate(model, count=24, seed=31_337)
+    assert measured["referring"]["plain"]["acc50"] > 0.5
+    assert measured["naming"]["accuracy"] > 0.6
+    assert measured["caption"]["f1"] > 0.5
+    assert measured["questions"]["accuracy"] > 0.5
+    assert measured["absent"]["auc"] > 0.7
+
+
+def test_the_reference_library_reads_it_and_answers_the_same(model, example):
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle")
+    network = transformers.Kosmos2ForConditionalGeneration.from_pretrained(
+        DEMO_FOLDER, dtype=torch.float32
+    ).eval()
+    processor = transformers.Kosmos2Processor.from_pretrained(DEMO_FOLDER)
+    for prompt in ("<grounding> An image of", "<grounding><phrase> the fire</phrase>"):
+        inputs = processor(text=prompt, images=example.image, return_tensors="pt")
+        ids = network.generate(**inputs, max_new_tokens=40, do_sample=False)
+        text = processor.batch_decode(ids, skip_special_tokens=True)[0]
+        answer = model.complete(example, prompt, max_new_tokens=40)
+        assert reference_extract(answer.markup) == processor.post_process_generation(text)
+
+
+def test_the_same_picture_from_a_file_or_an_array_gets_the_same_answer(model, example):
+    assert model.caption(np.asarray(example.image)) == model.caption(example)
+
+
+def test_the_package_holds_no_font_and_no_foreign_weights():
+    held = {path.suffix for path in Path(str(EXAMPLE.parent.parent)).rglob("*") if path.is_file()}
+    assert held <= {".png", ".jpg", ".json", ".safetensors", ".md", ""}
