@@ -90,7 +90,7 @@ class Decoder(nn.Module):
             watch.append(x)
         return x
 
-    def logits(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T W"]:
+    def logits(self, x: Float[Tensor, "*any D"]) -> Float[Tensor, "*any W"]:
         """Scores of every word to come next, always in float32."""
         return F.linear(x, self.words.weight).float()
 

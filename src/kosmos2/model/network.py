@@ -1,7 +1,7 @@
 """KOSMOS-2 whole: look at pictures, then read tokens with what was seen in their midst.
 
 Shapes: N pictures, S pixels a side, L latents a picture, B rows, T new tokens, D text width,
-W words in the vocabulary.
+R scored tokens (all T, or the last one), W words in the vocabulary.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Network(nn.Module):
         positions: Int[Tensor, "B T"] | None = None,
         last: bool = False,
         watch: list[Tensor] | None = None,
-    ) -> Float[Tensor, "B T W"]:
-        """Score the next word after each token, or after the last one only (then T is 1).
+    ) -> Float[Tensor, "B R W"]:
+        """Score the next word after each token, or after the last one only.
 
         Latents (or the pixels to make them of) fill the slots in reading order, row by row, so a
         row may hold several pictures. `keep` is False on padding. `watch` collects what enters
