@@ -12,7 +12,7 @@ from kosmos2.config import Config
 from kosmos2.engine import Cached, NoRepeat, Sample, beam_search, collect, generate
 from kosmos2.model import Network
 from kosmos2.options import Options
-from kosmos2.weights.names import config_to_reference, ours_to_theirs
+from networks import loud_network, twin_of
 
 transformers = pytest.importorskip("transformers", reason="transformers is the oracle")
 
@@ -45,31 +45,6 @@ class Inputs:
             keep=keep[keep][None],
             pixels=pixels if pictures[index] else None,
         )
-
-
-def random_network(seed: int) -> Network:
-    """Small, and loud enough that its answers differ from prompt to prompt and sometimes end."""
-    random = torch.Generator().manual_seed(seed)
-    network = Network(CONFIG)
-    network.initialise(random)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.5)
-        words = network.decoder.words.weight
-        words.copy_(torch.randn(words.shape, generator=random) * 0.1)
-    return network.eval()
-
-
-def twin_of(network: Network) -> transformers.Kosmos2ForConditionalGeneration:
-    """The same network in transformers."""
-    settings = config_to_reference(network.config)
-    twin = transformers.Kosmos2ForConditionalGeneration(transformers.Kosmos2Config(**settings))
-    theirs = {ours_to_theirs(name): value for name, value in network.state_dict().items()}
-    missing, extra = twin.load_state_dict(theirs, strict=False)
-    assert extra == []
-    assert set(missing) <= {"text_model.lm_head.weight"}
-    twin.tie_weights()
-    return twin.eval()
 
 
 def batch(seed: int, pictures: tuple[int, ...] = (1, 1, 2, 1)) -> Inputs:
@@ -123,7 +98,7 @@ def latents_of(twin, alone: Inputs) -> torch.Tensor:
 
 @pytest.fixture(scope="module", params=SEEDS)
 def pair(request):
-    network = random_network(request.param)
+    network = loud_network(CONFIG, request.param)
     return network, twin_of(network), batch(request.param)
 
 
@@ -184,7 +159,7 @@ def test_the_random_networks_are_worth_the_comparison():
     found = [
         answer
         for seed in SEEDS
-        for answer in answers(random_network(seed), batch(seed), options, beam_search)
+        for answer in answers(loud_network(CONFIG, seed), batch(seed), options, beam_search)
     ]
     assert {answer.finish for answer in found} == {"stop", "length"}
     assert len({answer.ids for answer in found}) > len(found) // 2
@@ -287,14 +262,14 @@ def test_answers_in_a_batch_are_those_alone_whatever_each_row_asks(pair):
 
 
 def test_rows_with_and_without_pictures_share_a_batch():
-    network, inputs = random_network(7), batch(7, pictures=(0, 1, 0, 2))
+    network, inputs = loud_network(CONFIG, 7), batch(7, pictures=(0, 1, 0, 2))
     options = Options(max_new_tokens=12)
     alone = [answers(network, inputs.row(row), options)[0] for row in range(4)]
     same(answers(network, inputs, options), alone)
 
 
 def test_words_alone_can_be_answered():
-    network, inputs = random_network(8), batch(8, pictures=(0, 0))
+    network, inputs = loud_network(CONFIG, 8), batch(8, pictures=(0, 0))
     assert inputs.pixels is None
     assert all(answer.ids for answer in answers(network, inputs, Options(max_new_tokens=3)))
 
@@ -329,7 +304,7 @@ def test_a_stream_leaves_gradients_alone_and_frees_its_memory_when_closed(pair):
 
 
 def test_the_last_position_of_the_network_ends_an_answer():
-    network, inputs = random_network(0), batch(0, pictures=(1,))
+    network, inputs = loud_network(CONFIG, 0), batch(0, pictures=(1,))
     stopless = Options(max_new_tokens=500, min_new_tokens=500)
     (answer,) = answers(network, inputs, stopless)
     assert inputs.ids.shape[1] + len(answer.ids) == CONFIG.text.positions
@@ -337,7 +312,7 @@ def test_the_last_position_of_the_network_ends_an_answer():
 
 
 def test_half_precision_answers_too():
-    network, inputs = random_network(0).to(torch.bfloat16), batch(0)
+    network, inputs = loud_network(CONFIG, 0).to(torch.bfloat16), batch(0)
     for search, beams in ((generate, 1), (beam_search, 2)):
         found = answers(network, inputs, Options(max_new_tokens=6, beams=beams), search)
         assert all(0 >= logprob > -20 for answer in found for logprob in answer.logprobs)

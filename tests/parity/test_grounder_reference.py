@@ -7,15 +7,14 @@ embedded model's elsewhere. Both sides read the same folder, which ours wrote.
 import dataclasses
 
 import pytest
-import torch
 from PIL import Image
 
 from kosmos2 import Kosmos2
 from kosmos2.config import Config
 from kosmos2.markup import reference_extract, with_boxes
-from kosmos2.model import Network
 from kosmos2.tokenizer import Tokenizer
 from kosmos2.train import vocabulary
+from networks import loud_network
 
 transformers = pytest.importorskip("transformers", reason="transformers is what we compare with")
 
@@ -41,14 +40,7 @@ def folder(request, tmp_path_factory):
         tokenizer = Tokenizer(vocabulary.build())
     config = Config.tiny(vocabulary=tokenizer.size)
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, positions=300))
-    network = Network(config)
-    random = torch.Generator().manual_seed(11)
-    network.initialise(random)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.5)
-        words = network.decoder.words.weight
-        words.copy_(torch.randn(words.shape, generator=random) * 0.1)
+    network = loud_network(config, 11)
     path = tmp_path_factory.mktemp(request.param)
     Kosmos2(network, tokenizer).save(path)
     return path

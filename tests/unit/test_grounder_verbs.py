@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from kosmos2 import Entity, Grounded, Kosmos2, Options, PromptError, Text
@@ -15,6 +14,7 @@ from kosmos2.markup import joined
 from kosmos2.model import Network
 from kosmos2.tokenizer import Tokenizer
 from kosmos2.train import vocabulary
+from networks import loud_network
 
 SHORT = {"max_new_tokens": 12}
 
@@ -26,14 +26,7 @@ def model(tmp_path_factory) -> Kosmos2:
     tokenizer = Tokenizer.load(folder)
     config = Config.tiny(vocabulary=tokenizer.size)
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, positions=300))
-    random = torch.Generator().manual_seed(3)
-    network = Network(config)
-    network.initialise(random)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.5)
-        words = network.decoder.words.weight
-        words.copy_(torch.randn(words.shape, generator=random) * 0.1)
+    network = loud_network(config, 3)
     return Kosmos2(network, tokenizer, name="random", batch=3)
 
 
