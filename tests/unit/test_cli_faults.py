@@ -169,6 +169,8 @@ def test_ctrl_c_ends_with_one_line(tmp_path):
     with subprocess.Popen(
         [*RUN, "scenes", "--count", "1000000", "--size", "16", "--out", str(folder)],
         stderr=subprocess.PIPE,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as ran:
         while not (folder / "scene_000000.jpg").exists() and ran.poll() is None:
             time.sleep(0.1)

@@ -22,6 +22,7 @@ from kosmos2.golden import Check
 from kosmos2.grounder import Kosmos2
 from kosmos2.scenes.write import write_scenes
 from kosmos2.train import checkpoint
+from kosmos2.train.learner import Report
 from kosmos2.train.loop import Progress, Stopped
 from kosmos2.train.recipe import Recipe
 from kosmos2.weights import fetch
@@ -81,7 +82,7 @@ def measured(monkeypatch, tiny_model):
         on_progress(count, count)
         return FIGURES
 
-    monkeypatch.setattr(evaluate, "load", lambda arguments: tiny_model)
+    monkeypatch.setattr(evaluate, "load", lambda arguments, batch: tiny_model)
     monkeypatch.setattr(kosmos2.evaluate.scenes, "evaluate", measure)
     return asked
 
@@ -118,7 +119,7 @@ def trained(monkeypatch):
 
     def train(recipe, folder, tokenizer, **how):
         asked.recipe, asked.folder, asked.tokenizer, asked.how = recipe, folder, tokenizer, how
-        report = SimpleNamespace(loss=1.5)
+        report = Report(1.5, 0.5, 0.5)
         how["on_progress"](Progress("see", 1, 3, 40.0, report))
         how["on_progress"](Progress("tell", 2, 4, 40.0, report))
         if asked.stop:
@@ -158,10 +159,18 @@ def test_stopped_training_says_how_to_go_on(trained, tmp_path, capsys):
     assert not hasattr(trained, "exported")
 
 
+def heed_ctrl_c() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_real_training_at_a_checkpoint(tmp_path):
     words = ["train", "--out", str(tmp_path), "--steps-see", "90", "--workers", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kosmos2", *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "kosmos2", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
     )
     for _ in range(600):  # the recipe is written once the network stands
         if (tmp_path / "recipe.json").exists():
