@@ -20,7 +20,7 @@ BEGIN, END = "<!-- measured: embedded model -->", "<!-- end of measured -->"
 ROWS = (
     ("a plain phrase is found (IoU at least 0.5)", ("referring", "plain", "acc50")),
     ("its mean IoU", ("referring", "plain", "mean_iou")),
-    ("a phrase with a relation, where the noun alone would not do", ("referring", "relation", "acc50")),
+    ("a phrase that needs its relation (several such things)", ("referring", "relation", "acc50")),
     ("its mean IoU", ("referring", "relation", "mean_iou")),
     ("what is in a box is named", ("naming", "accuracy")),
     ("detailed captions: boxes that are right, of those given", ("caption", "precision")),

@@ -74,7 +74,7 @@ def _run(arguments: Namespace) -> int:
             should_stop=stop.is_set,
         )
     export(learner, tokenizer, folder / "model")
-    note(f"trained; the model is in {folder / 'model'}, for --model")
+    note(f"trained; now: kosmos2 caption PICTURE --model {folder / 'model'}")
     return 0
 
 
