@@ -29,6 +29,7 @@ def random_network(config=None) -> Network:
 
 
 def logits(network: Network) -> torch.Tensor:
+    """Compare closely, not bit by bit: where weights lie in memory decides how they are added up."""
     generator = torch.Generator().manual_seed(21)
     size, latents = network.config.vision.image_size, network.config.latents
     ids = torch.randint(4, network.config.text.vocabulary, (1, latents + 5), generator=generator)
@@ -69,7 +70,7 @@ def test_what_was_saved_is_loaded(folder, network):
         network.state_dict().items(), loaded.state_dict().items(), strict=True
     ):
         assert torch.equal(ours, other), name
-    assert torch.equal(logits(loaded), logits(network))
+    torch.testing.assert_close(logits(loaded), logits(network))
 
 
 def test_every_parameter_has_its_memory_and_can_learn(folder):
@@ -95,13 +96,13 @@ def test_loading_over_what_is_in_use_changes_nothing_in_memory(folder):
     other = random_network()
     torch.nn.init.zeros_(other.decoder.words.weight)
     save_network(folder, other)
-    assert torch.equal(logits(loaded), expected)
+    torch.testing.assert_close(logits(loaded), expected)
     assert not logits(load_network(folder)).any()
 
 
 def test_a_network_saved_over_itself_is_still_itself(folder, network):
     save_network(folder, load_network(folder))
-    assert torch.equal(logits(load_network(folder)), logits(network))
+    torch.testing.assert_close(logits(load_network(folder)), logits(network))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
@@ -135,19 +136,19 @@ def test_one_file_and_many_are_the_same_network(tmp_path, network):
     shards = sorted(path.name for path in tmp_path.glob("*.safetensors"))
     assert len(shards) > 3
     assert shards[0] == f"model-00001-of-{len(shards):05}.safetensors"
-    assert torch.equal(logits(load_network(tmp_path)), logits(network))
+    torch.testing.assert_close(logits(load_network(tmp_path)), logits(network))
 
 
 def test_a_tied_output_layer_is_accepted_and_dropped(folder, network):
     change(folder, tied=network.decoder.words.weight.detach().clone())
-    assert torch.equal(logits(load_network(folder)), logits(network))
+    torch.testing.assert_close(logits(load_network(folder)), logits(network))
     save_network(folder, load_network(folder))
     assert TIED not in load_file(folder / WHOLE)
 
 
 def test_an_output_layer_may_stand_for_the_embedding(folder, network):
     change(folder, tied=network.decoder.words.weight.detach().clone(), embedding=None)
-    assert torch.equal(logits(load_network(folder)), logits(network))
+    torch.testing.assert_close(logits(load_network(folder)), logits(network))
 
 
 def test_an_output_layer_of_its_own_is_refused(folder, network):
@@ -162,7 +163,7 @@ def test_tables_of_older_files_are_ignored(folder, network):
         "text_model.model.embed_positions.weights": torch.zeros(132, 56),
     }
     change(folder, **old)
-    assert torch.equal(logits(load_network(folder)), logits(network))
+    torch.testing.assert_close(logits(load_network(folder)), logits(network))
 
 
 def test_every_wrong_tensor_is_listed_at_once(folder):
