@@ -29,7 +29,7 @@ def random_network(config=None) -> Network:
 
 
 def logits(network: Network) -> torch.Tensor:
-    """Compare closely, not bit by bit: where weights lie in memory decides how they are added up."""
+    """To be compared closely, not bit by bit: memory layout decides the order of additions."""
     generator = torch.Generator().manual_seed(21)
     size, latents = network.config.vision.image_size, network.config.latents
     ids = torch.randint(4, network.config.text.vocabulary, (1, latents + 5), generator=generator)
