@@ -37,7 +37,7 @@ def folder(request, tmp_path_factory):
     if request.param == "released":
         tokenizer = Tokenizer.load(request.getfixturevalue("sentencepiece_model").parent)
     else:
-        tokenizer = Tokenizer(vocabulary.build())
+        tokenizer = vocabulary.build()
     config = Config.tiny(vocabulary=tokenizer.size)
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, positions=300))
     network = loud_network(config, 11)

@@ -20,10 +20,9 @@ def tiny_model() -> Kosmos2:
     from kosmos2 import Kosmos2
     from kosmos2.config import Config
     from kosmos2.model import Network
-    from kosmos2.tokenizer import Tokenizer
     from kosmos2.train import vocabulary
 
-    tokenizer = Tokenizer(vocabulary.build())
+    tokenizer = vocabulary.build()
     config = Config.tiny(vocabulary=tokenizer.size)
     # Room for a prompt and a long answer.
     network = Network(replace(config, text=replace(config.text, positions=512)))

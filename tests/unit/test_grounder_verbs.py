@@ -12,7 +12,6 @@ from kosmos2.errors import CheckpointError, ConfigError, InputError
 from kosmos2.grounder.reading import _Held
 from kosmos2.markup import joined
 from kosmos2.model import Network
-from kosmos2.tokenizer import Tokenizer
 from kosmos2.train import vocabulary
 from networks import loud_network
 
@@ -20,10 +19,8 @@ SHORT = {"max_new_tokens": 12}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Kosmos2:
-    folder = tmp_path_factory.mktemp("words")
-    vocabulary.save(folder)
-    tokenizer = Tokenizer.load(folder)
+def model() -> Kosmos2:
+    tokenizer = vocabulary.build()
     config = Config.tiny(vocabulary=tokenizer.size)
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, positions=300))
     network = loud_network(config, 3)

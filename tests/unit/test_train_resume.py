@@ -20,7 +20,7 @@ HOW = {"workers": 0, "bf16": False}
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer(vocabulary.build())
+    return vocabulary.build()
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,8 @@ from kosmos2.train.tokens import tokens_of
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory) -> Tokenizer:
-    folder = tmp_path_factory.mktemp("words")
-    vocabulary.save(folder)
-    return Tokenizer.load(folder)
+def tokenizer() -> Tokenizer:
+    return vocabulary.build()
 
 
 @pytest.fixture(scope="module")

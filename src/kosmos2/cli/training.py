@@ -44,7 +44,6 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: Namespace) -> int:
-    from kosmos2.tokenizer import Tokenizer
     from kosmos2.train import vocabulary
     from kosmos2.train.export import export
     from kosmos2.train.loop import Progress as Place
@@ -55,7 +54,7 @@ def _run(arguments: Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file, and training needs a folder; name another")
     steps = {stage.name: stage.steps for stage in recipe.stages}
-    tokenizer = Tokenizer(vocabulary.build())
+    tokenizer = vocabulary.build()
 
     def watch(place: Place) -> None:
         before = steps["see"] if place.stage == "tell" and "see" in steps else 0
