@@ -56,7 +56,7 @@ class Cache:
 
     def copy(self) -> Cache:
         """A cache that goes its own way; the tensors are shared until either grows."""
-        twin = Cache()
+        twin = type(self)()
         twin.keys, twin.values = list(self.keys), list(self.values)
         twin.keep, twin.counted = self.keep, self.counted
         return twin

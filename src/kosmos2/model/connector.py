@@ -24,12 +24,15 @@ class Connector(nn.Module):
         self.queries = nn.Parameter(torch.empty(config.latents, text.width))
         self.attention = Attention(text.width, text.heads, dropout=text.attention_dropout)
 
-    def forward(self, seen: Float[Tensor, "N P V"]) -> Float[Tensor, "N L D"]:
+    def forward(
+        self, seen: Float[Tensor, "N P V"], *, attentions: list[Tensor] | None = None
+    ) -> Float[Tensor, "N L D"]:
         """Compress P vectors, already normed by the tower's last norm, into L latents.
 
         Each vector is scaled to length one first. The queries look at the vectors and at each
-        other, so L keys join the P.
+        other, so L keys join the P. `attentions` collects how much of each.
         """
         seen = self.project(F.normalize(seen, dim=-1))
         queries = self.queries.expand(len(seen), -1, -1)
-        return self.attention(queries, torch.cat([seen, queries.to(seen.dtype)], dim=1))
+        asked = torch.cat([seen, queries.to(seen.dtype)], dim=1)
+        return self.attention(queries, asked, weights=attentions)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kosmos2.config import TextConfig
 from kosmos2.model.cache import Cache
-from kosmos2.model.layers import Attention, FeedForward, Mask
+from kosmos2.model.layers import Attention, FeedForward, Mask, attention_bias
 
 
 class DecoderLayer(nn.Module):
@@ -46,10 +46,16 @@ class DecoderLayer(nn.Module):
         mask: Mask | None,
         causal: bool,
         cache: Cache | None,
+        attentions: list[Tensor] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Attend to what may be seen, then think."""
         heard = self.attention(
-            self.attention_norm(x), mask=mask, causal=causal, cache=cache, layer=self.layer
+            self.attention_norm(x),
+            mask=mask,
+            causal=causal,
+            cache=cache,
+            layer=self.layer,
+            weights=attentions,
         )
         x = x + F.dropout(heard, self.dropout, self.training)
         return x + F.dropout(self.ffn(self.ffn_norm(x)), self.dropout, self.training)
@@ -74,8 +80,12 @@ class Decoder(nn.Module):
         causal: bool = False,
         cache: Cache | None = None,
         watch: list[Tensor] | None = None,
+        attentions: list[Tensor] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Read embedded tokens at their positions; `watch` collects what enters each block."""
+        """Read embedded tokens at their positions.
+
+        `watch` collects what enters each block, `attentions` how much each token heard of each.
+        """
         dropout = self.config.dropout
         x = embedded * self.config.embedding_scale
         x = x + sinusoids(positions, self.config).to(x.dtype)
@@ -84,7 +94,7 @@ class Decoder(nn.Module):
         for layer in self.layers:
             if watch is not None:
                 watch.append(x)
-            x = layer(x, mask, causal, cache)
+            x = layer(x, mask, causal, cache, attentions)
         x = self.last_norm(x)
         if watch is not None:
             watch.append(x)
@@ -129,9 +139,3 @@ def attention_mask(
     ahead = ahead.triu(keep.shape[1] - new + 1)
     mask = attention_bias(ahead, dtype)[None] + attention_bias(~keep, dtype)[:, None]
     return mask[:, None]
-
-
-def attention_bias(forbidden: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Tensor:
-    """The most negative number where forbidden, nothing elsewhere."""
-    nothing = torch.zeros(forbidden.shape, dtype=dtype, device=forbidden.device)
-    return nothing.masked_fill(forbidden, torch.finfo(dtype).min)

@@ -32,6 +32,29 @@ def _kernels(mask: Tensor | None) -> AbstractContextManager[None]:
     return sdpa_kernel(SDPBackend.MATH)
 
 
+def attention_bias(forbidden: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Tensor:
+    """The most negative number where forbidden, nothing elsewhere."""
+    nothing = torch.zeros(forbidden.shape, dtype=dtype, device=forbidden.device)
+    return nothing.masked_fill(forbidden, torch.finfo(dtype).min)
+
+
+def _shares(
+    queries: Float[Tensor, "B H T W"],
+    keys: Float[Tensor, "B H S W"],
+    mask: Mask | None,
+    causal: bool,
+) -> Float[Tensor, "B H T S"]:
+    """How much each asker hears of each that is asked, in the type of the parameters."""
+    scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores + (
+            attention_bias(~mask, scores.dtype) if mask.dtype == torch.bool else mask
+        )
+    return scores.softmax(dim=-1)
+
+
 def quick_gelu(x: Tensor) -> Tensor:
     """The tower's activation, as in CLIP: x times a sigmoid of 1.702 x."""
     return x * torch.sigmoid(1.702 * x)
@@ -65,11 +88,13 @@ class Attention(nn.Module):
         causal: bool = False,
         cache: Cache | None = None,
         layer: int = 0,
+        weights: list[Tensor] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Let T vectors ask S others, or each other when `asked` is not given.
 
         `causal` is the shorter way to say that a vector sees itself and those before it. With a
-        cache, the S are those remembered and then the new ones.
+        cache, the S are those remembered and then the new ones. `weights` collects how much each
+        asker heard of each, B H T S; the fused kernels never hold that, so the plain way does it.
         """
         asked = asking if asked is None else asked
         queries = self._split(self.query(asking))
@@ -77,10 +102,14 @@ class Attention(nn.Module):
         if cache is not None:
             keys, values = cache.extend(layer, keys, values)
         dropout = self.dropout if self.training else 0.0
-        with _kernels(mask):
-            heard = F.scaled_dot_product_attention(
-                queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
-            )
+        if weights is not None:
+            weights.append(F.dropout(_shares(queries, keys, mask, causal), dropout))
+            heard = weights[-1] @ values
+        else:
+            with _kernels(mask):
+                heard = F.scaled_dot_product_attention(
+                    queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
+                )
         joined = heard.transpose(1, 2).flatten(2)
         if self.inner_norm is not None:
             joined = self.inner_norm(joined)

@@ -41,17 +41,22 @@ class Network(nn.Module):
         """What the parameters are stored as; logits are float32 whatever this is."""
         return self.decoder.words.weight.dtype
 
-    def look(self, pixels: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N L D"]:
+    def look(
+        self, pixels: Float[Tensor, "N 3 Y X"], *, interpolate: bool = False
+    ) -> Float[Tensor, "N L D"]:
         """Turn pictures into latents, once; every question about them can share the result.
+
+        `interpolate` admits pictures that are not S by S pixels.
 
         Quirk: all of the tower's vectors, not only the class vector, pass its last norm.
         """
-        return self.connector(self.vision.last_norm(self.vision(pixels)))
+        return self.connector(self.vision.last_norm(self.vision(pixels, interpolate=interpolate)))
 
     def forward(
         self,
-        ids: Int[Tensor, "B T"],
+        ids: Int[Tensor, "B T"] | None,
         *,
+        embedded: Float[Tensor, "B T D"] | None = None,
         pixels: Float[Tensor, "N 3 S S"] | None = None,
         latents: Float[Tensor, "N L D"] | None = None,
         slots: Bool[Tensor, "B T"] | None = None,
@@ -60,12 +65,15 @@ class Network(nn.Module):
         positions: Int[Tensor, "B T"] | None = None,
         last: bool = False,
         watch: list[Tensor] | None = None,
+        attentions: list[Tensor] | None = None,
     ) -> Float[Tensor, "B R W"]:
         """Score the next word after each token, or after the last one only.
 
         Latents (or the pixels to make them of) fill the slots in reading order, row by row, so a
         row may hold several pictures. `keep` is False on padding. `watch` collects what enters
-        each block of the decoder, and then what leaves the last norm.
+        each block of the decoder, and then what leaves the last norm; `attentions` collects how
+        much each token heard of each, block by block. Embedded tokens, not yet scaled, may come
+        instead of ids; each of them then counts as a real one.
 
         Raises:
             PromptError: the number of slots is not the number of latents.
@@ -74,19 +82,22 @@ class Network(nn.Module):
             latents = self.look(pixels)
         hidden = self.read(
             ids,
+            embedded=embedded,
             latents=latents,
             slots=slots,
             keep=keep,
             cache=cache,
             positions=positions,
             watch=watch,
+            attentions=attentions,
         )
         return self.decoder.logits(hidden[:, -1:] if last else hidden)
 
     def read(
         self,
-        ids: Int[Tensor, "B T"],
+        ids: Int[Tensor, "B T"] | None,
         *,
+        embedded: Float[Tensor, "B T D"] | None = None,
         latents: Float[Tensor, "N L D"] | None = None,
         slots: Bool[Tensor, "B T"] | None = None,
         keep: Bool[Tensor, "B T"] | None = None,
@@ -94,26 +105,34 @@ class Network(nn.Module):
         positions: Int[Tensor, "B T"] | None = None,
         visible: Bool[Tensor, "B T T"] | None = None,
         watch: list[Tensor] | None = None,
+        attentions: list[Tensor] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Read tokens as `forward` does, up to the vectors that the output layer scores.
 
         `visible` replaces the usual order of who sees whom among the T tokens, for training rows
         that hold several texts side by side after one picture.
         """
-        real = ids != self.config.text.pad
+        if ids is not None and embedded is None:
+            real, embedded = ids != self.config.text.pad, self.decoder.words(ids)
+        elif embedded is not None and ids is None:
+            real = torch.ones(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
+        else:
+            raise PromptError("give tokens as ids or as embedded, and not both")
         if positions is None:
-            positions = positions_of(real, cache.counted if cache else None, self.config.text.pad)
+            counted = None if cache is None else cache.counted
+            positions = positions_of(real, counted, self.config.text.pad)
         if visible is None:
-            mask, causal = self._order(ids, keep, real, cache)
+            mask, causal = self._order(keep, real, cache)
         else:
             mask, causal = visible[:, None], False
         return self.decoder(
-            self._embed(ids, latents, slots),
+            self._fill(embedded, latents, slots),
             positions,
             mask=mask,
             causal=causal,
             cache=cache,
             watch=watch,
+            attentions=attentions,
         )
 
     def loss(
@@ -130,10 +149,10 @@ class Network(nn.Module):
         logits = self(ids, pixels=pixels, latents=latents, slots=slots, keep=keep)
         return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
 
-    def _embed(
-        self, ids: Tensor, latents: Tensor | None, slots: Tensor | None
+    def _fill(
+        self, embedded: Tensor, latents: Tensor | None, slots: Tensor | None
     ) -> Float[Tensor, "B T D"]:
-        embedded = self.decoder.words(ids)
+        """Embedded tokens with latents in their slots; what was given stays as it is."""
         if latents is None:
             if slots is not None and bool(slots.any()):
                 raise PromptError("the prompt has slots for a picture, but no picture came with it")
@@ -147,12 +166,12 @@ class Network(nn.Module):
         return embedded.masked_scatter(slots[..., None], latents.to(embedded.dtype))
 
     def _order(
-        self, ids: Tensor, keep: Tensor | None, real: Tensor, cache: Cache | None
+        self, keep: Tensor | None, real: Tensor, cache: Cache | None
     ) -> tuple[Tensor | None, bool]:
         """Who sees whom: a mask to add to the scores, or none and whether plainly causal."""
-        new = ids.shape[1]
+        new = real.shape[1]
         if keep is None:
-            keep = torch.ones_like(ids, dtype=torch.bool)
+            keep = torch.ones_like(real)
         if cache is not None:
             cache.admit(keep, real)
             assert cache.keep is not None

@@ -1,12 +1,13 @@
 """The tower: a picture's pixels in, one vector for the whole and one for each patch out.
 
 It is CLIP's ViT, without its pooling. Shapes: N pictures, S pixels a side, P vectors (class, then
-patches row by row), V vision width.
+patches row by row), V vision width, Y by X pixels where a picture may have another size.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -25,9 +26,11 @@ class VisionLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.ffn = FeedForward(config.width, config.ffn_width, quick_gelu)
 
-    def forward(self, x: Float[Tensor, "N P V"]) -> Float[Tensor, "N P V"]:
+    def forward(
+        self, x: Float[Tensor, "N P V"], attentions: list[Tensor] | None = None
+    ) -> Float[Tensor, "N P V"]:
         """Every vector sees every other."""
-        x = x + self.attention(self.attention_norm(x))
+        x = x + self.attention(self.attention_norm(x), weights=attentions)
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -45,22 +48,47 @@ class VisionTower(nn.Module):
         self.last_norm = nn.LayerNorm(config.width, config.norm_eps)
 
     def forward(
-        self, pixels: Float[Tensor, "N 3 S S"], watch: list[Tensor] | None = None
+        self,
+        pixels: Float[Tensor, "N 3 Y X"],
+        watch: list[Tensor] | None = None,
+        *,
+        attentions: list[Tensor] | None = None,
+        interpolate: bool = False,
     ) -> Float[Tensor, "N P V"]:
-        """Vectors before the last norm, as the reference; `watch` collects what enters a layer."""
-        size = self.config.image_size
-        if pixels.shape[1:] != (3, size, size):
+        """Vectors before the last norm, as the reference.
+
+        `watch` collects what enters a layer, `attentions` how much each vector heard of each.
+        `interpolate` admits pictures of another size than the tower was trained for.
+        """
+        size, least = self.config.image_size, self.config.patch_size
+        if interpolate:
+            if pixels.shape[1:2] != (3,) or pixels.ndim != 4 or min(pixels.shape[2:]) < least:
+                raise ImageError(
+                    f"pixels are {tuple(pixels.shape)}; this tower reads pictures (N, 3, Y, X) "
+                    f"of at least {least} by {least}"
+                )
+        elif pixels.shape[1:] != (3, size, size):
             raise ImageError(
                 f"pixels are {tuple(pixels.shape[1:])}; this tower reads (3, {size}, {size})"
             )
         patches = self.patch(pixels.to(self.patch.weight.dtype)).flatten(2).transpose(1, 2)
         whole = self.class_vector.to(patches.dtype).expand(len(patches), 1, -1)
-        x = torch.cat([whole, patches], dim=1) + self.positions.weight
+        x = torch.cat([whole, patches], dim=1) + self._places(*pixels.shape[2:])
         x = self.first_norm(x)
         for layer in self.layers:
             if watch is not None:
                 watch.append(x)
-            x = layer(x)
+            x = layer(x, attentions)
         if watch is not None:
             watch.append(x)
         return x
+
+    def _places(self, height: int, width: int) -> Float[Tensor, "P V"]:
+        """Where each vector is: the learned rows, stretched if the picture has another size."""
+        known, side, pixels = self.positions.weight, self.config.side, self.config.patch_size
+        rows, columns = height // pixels, width // pixels
+        if height == width and rows == side:
+            return known
+        grid = known[1:].T.unflatten(1, (side, side))[None]  # 1 V rows columns
+        grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+        return torch.cat([known[:1], grid[0].flatten(1).T])
