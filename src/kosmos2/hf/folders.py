@@ -1,0 +1,44 @@
+"""From the name that code gives to a folder on this machine."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from kosmos2.errors import ConfigError
+from kosmos2.weights.fetch import resolve
+
+# Words for the hub that change nothing here: what they ask for is so already, or has no meaning.
+HARMLESS = frozenset(
+    {
+        "cache_dir",
+        "force_download",
+        "low_cpu_mem_usage",
+        "resume_download",
+        "token",
+        "trust_remote_code",
+        "use_auth_token",
+        "use_fast",
+        "use_safetensors",
+    }
+)
+
+
+def folder_of(
+    name: str | PathLike[str],
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    **words: Any,
+) -> Path:
+    """The folder of a model: `demo`, a folder, or one of the hub, downloaded if it has to be.
+
+    Raises:
+        CheckpointError: there is none, or none without the network.
+        ConfigError: a word that is not known.
+    """
+    if unknown := sorted(words.keys() - HARMLESS):
+        raise ConfigError(f"from_pretrained has no argument {', '.join(unknown)}; leave it out")
+    wanted = None if revision == "main" else revision
+    return resolve(str(name), revision=wanted, offline=True if local_files_only else None)
