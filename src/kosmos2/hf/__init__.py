@@ -22,14 +22,15 @@ _HOMES = {
     ),
     "model": ("Kosmos2ForConditionalGeneration", "Kosmos2Model", "Kosmos2PreTrainedModel"),
     "processor": ("Kosmos2Processor",),
-    "tokenizer": ("Kosmos2Tokenizer",),
-    "image_processor": ("Kosmos2ImageProcessor",),
+    "tokenizer": ("Kosmos2Tokenizer", "XLMRobertaTokenizerFast"),
+    "image_processor": ("CLIPImageProcessor", "Kosmos2ImageProcessor"),
     "encoding": ("BatchEncoding", "BatchFeature"),
     "cache": ("DynamicCache",),
     "generation.config": ("GenerationConfig",),
     "generation.streamers": ("TextIteratorStreamer", "TextStreamer"),
     "boxes_on_image": ("draw_entity_boxes_on_image",),
     "labels": ("labels_for",),
+    "notices": ("Notice",),
 }
 _MODULES = {name: f"kosmos2.hf.{module}" for module, names in _HOMES.items() for name in names}
 

@@ -301,3 +301,6 @@ def _settings(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error}); copy it again from the original model"
         ) from error
     return found
+
+
+XLMRobertaTokenizerFast = Kosmos2Tokenizer  # the name in the reference's documents
