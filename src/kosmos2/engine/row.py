@@ -5,6 +5,7 @@ Shapes: B rows, T ids of a prompt, W vocabulary, R rows of logits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from kosmos2.engine.decoder import Inputs
 from kosmos2.engine.filters import Filter, Never, NoRepeat, NotYet
+from kosmos2.engine.grammar import Grammar
 from kosmos2.engine.token import Finish
 from kosmos2.errors import EngineError, InputError, PromptError
 from kosmos2.options import Options
@@ -30,9 +32,17 @@ class Row:
     options: Options
 
     def allowed(self, logits: Float[Tensor, " W"], answer: Sequence[int]) -> Float[Tensor, " W"]:
-        """The logits after every filter."""
+        """The logits after every filter.
+
+        Where the others forbid all that the grammar allows (a box that may not be repeated, say),
+        the grammar alone decides: an object must end, whatever was in it.
+        """
+        own = logits
         for each in self.filters:
-            logits = each.apply(logits, self.prompt, answer)
+            kept = each.apply(logits, self.prompt, answer)
+            if isinstance(each, Grammar) and kept.max() == -math.inf:
+                kept = each.apply(own, self.prompt, answer)
+            logits = kept
         return logits
 
     def dead_end(self, step: int) -> EngineError:
