@@ -8,9 +8,11 @@
     │   └── PromptError                empty or too long prompt, boxes that do not fit
     ├── MarkupError      (ValueError)  strict reading only; `at` is the offset in the markup
     └── EngineError                    generation could not go on
+        └── Busy                       no room for one more request now; ask again later
 
 A message names the thing, the place and the way out. `exit_code` is what the command line returns
-(the numbers of sysexits.h): 64 usage, 65 bad data or model, 66 no input, 70 ours, 74 input/output.
+(the numbers of sysexits.h): 64 usage, 65 bad data or model, 66 no input, 70 ours, 74 input/output,
+75 try again.
 """
 
 
@@ -66,3 +68,9 @@ class MarkupError(Kosmos2Error, ValueError):
 
 class EngineError(Kosmos2Error):
     """Generation that could not go on."""
+
+
+class Busy(EngineError):
+    """No place in the queue, or no memory, for one more request; a later one may find some."""
+
+    exit_code = 75

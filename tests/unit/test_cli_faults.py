@@ -49,6 +49,7 @@ class Broken:
         (errors.PromptError("what"), 64, "what"),
         (errors.MarkupError("what", 3), 65, "what"),
         (errors.EngineError("two\nlines"), 70, "two lines"),
+        (errors.Busy("what"), 75, "what"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/a.png"), 74, "/x/a.png: No space"),
         (PermissionError(errno.EACCES, "Permission denied"), 74, "Permission denied; check"),
         (MemoryError(), 70, "memory is used up"),

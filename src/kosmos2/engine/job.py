@@ -1,0 +1,140 @@
+"""One request on its way through the engine: what it knows, and what becomes of its logits.
+
+Shapes: N tokens that are scored, W vocabulary, M latents, D text width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from itertools import accumulate
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kosmos2.config import TextConfig
+from kosmos2.engine.loop import Writer
+from kosmos2.engine.request import Request
+from kosmos2.engine.row import Row, readable
+from kosmos2.engine.ticket import Ticket
+from kosmos2.errors import EngineError
+
+
+@runtime_checkable
+class Forcing(Protocol):
+    """A filter that can say beforehand which ids it will leave no choice about."""
+
+    def forced(self, prompt: Sequence[int], answer: Sequence[int]) -> Sequence[int]:
+        """The ids that must come next; none where there is a choice."""
+
+
+class Job:
+    """The state of one request.
+
+    `known` is the prompt, the answer, and perhaps a forecast: ids that must follow, which the
+    network reads together with the last one that was chosen. Every forecast id is still chosen the
+    plain way, from its logits, when these come; one that turns out otherwise only costs time.
+    """
+
+    def __init__(self, request: Request, row: Row, ticket: Ticket, config: TextConfig) -> None:
+        self.request = request
+        self.row = row
+        self.ticket = ticket
+        self.writer = Writer(row)
+        self.slot = -1
+        self.forced = 0  # tokens that were forecast, and came
+        self.right = 0  # tokens that were read, and that the answer goes on from
+        self.known = list(row.prompt)
+        self.latents: Float[Tensor, "M D"] | None = (
+            None if request.latents is None else request.latents.detach().flatten(0, 1)
+        )
+        self._slots_before = [0, *accumulate(request.slots)]
+        self._counted = list(accumulate(id != config.pad for id in row.prompt))
+        self._config = config
+        self.forecast()
+
+    @property
+    def most(self) -> int:
+        """Tokens that are read at most: the last one of an answer is not."""
+        return len(self.row.prompt) + self.row.limit - 1
+
+    @property
+    def beginning(self) -> Hashable | None:
+        """A name for what may be shared, if something may."""
+        request = self.request
+        if request.prefix_key is None or not request.prefix_length:
+            return None
+        return request.prefix_key, self.row.prompt[: request.prefix_length]
+
+    def positions(self, start: int, count: int) -> list[int]:
+        """Where tokens stand: real ones count on from `pad + 1`, padding in a prompt does not."""
+        pad, counted = self._config.pad, self._counted
+        return [
+            pad + (counted[-1] + at - len(counted) + 1)
+            if at >= len(counted)
+            else (pad if self.known[at] == pad else pad + counted[at])
+            for at in range(start, start + count)
+        ]
+
+    def latents_in(self, start: int, count: int) -> tuple[list[int], Float[Tensor, "M D"] | None]:
+        """Which of some tokens stand for latents, counted from `start`, and these latents."""
+        if self.latents is None:
+            return [], None
+        slots, before = self.request.slots, self._slots_before
+        end = min(start + count, len(slots))
+        places = [at - start for at in range(start, end) if slots[at]]
+        if not places:
+            return [], None
+        return places, self.latents[before[start] : before[end]]
+
+    def scored(self, start: int, count: int) -> range:
+        """Which of some tokens to be read have logits that count: those before an answer's."""
+        return range(max(start, len(self.row.prompt) - 1), start + count)
+
+    def write(self, places: range, logits: Float[Tensor, "N W"]) -> None:
+        """Go on with the logits of the tokens at these places; sets how many of them were right.
+
+        Raises:
+            Exception: whatever is wrong with this request alone.
+        """
+        logits = readable(logits, [self.row] * len(places), len(self.writer.answer))
+        for place, scores in zip(places, logits, strict=True):
+            token = self.writer.write(scores, self.request.locations)
+            self.right = place + 1
+            came = self.known[place + 1 : place + 2] == [token.id]
+            if not came:  # nothing was forecast, or something else
+                self.known[place + 1 :] = [token.id]
+            self.forced += came
+            self.ticket.put(token)
+            if self.writer.ended or not came:
+                break
+        if not self.writer.ended:
+            self.forecast()
+
+    def forecast(self) -> None:
+        """Ask the filters what must follow, unless that is known."""
+        answer = list(self.writer.answer)
+        if len(self.known) > len(self.row.prompt) + len(answer):
+            return
+        # The last token of an answer is chosen from what is there already: no need to foresee it.
+        while len(answer) < self.row.limit - 1:
+            more = self._must_follow(answer)
+            for id in more:
+                if id in self.row.stops or len(answer) >= self.row.limit - 1:
+                    return
+                answer.append(id)
+                self.known.append(id)
+            if not more:
+                return
+
+    def _must_follow(self, answer: Sequence[int]) -> tuple[int, ...]:
+        for each in self.row.filters:
+            if isinstance(each, Forcing) and (ids := tuple(each.forced(self.row.prompt, answer))):
+                for id in ids:
+                    if not 0 <= id < self._config.vocabulary:
+                        raise EngineError(
+                            f"{type(each).__name__} forces the id {id}, the vocabulary ends at "
+                            f"{self._config.vocabulary}"
+                        )
+                return ids
+        return ()
