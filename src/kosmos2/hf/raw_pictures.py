@@ -23,7 +23,7 @@ from kosmos2.images.colours import rgb
 from kosmos2.images.damage import DAMAGE
 
 CHANNELS = (1, 3, 4)
-SWAPPED = "is it the text? Pictures come first: processor(images, text), or name both"
+SWAPPED = "pictures come first: processor(images, text), or name both arguments"
 
 
 def flattened(images: Any) -> list[Any]:
@@ -80,7 +80,7 @@ def _opened(path: str | os.PathLike[str]) -> Image.Image:
     except ImageError as error:
         name = os.fspath(path)
         if isinstance(path, str) and (" " in name or "<" in name):
-            raise type(error)(f"{error}. Or {SWAPPED}") from error
+            raise type(error)(f"{error}; {SWAPPED}") from error
         raise
 
 
