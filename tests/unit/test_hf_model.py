@@ -13,6 +13,7 @@ from torch import nn
 from hf_models import CONFIG, PAD, prompt, wrapped
 from kosmos2.errors import ConfigError, Kosmos2Error
 from kosmos2.hf import (
+    AutoProcessor,
     GenerationConfig,
     Kosmos2Config,
     Kosmos2ForConditionalGeneration,
@@ -403,3 +404,10 @@ def test_a_copy_of_a_model_is_its_own(network):
     with torch.no_grad():
         twin.get_input_embeddings().weight.zero_()
     assert model.get_input_embeddings().weight.any()
+
+
+def test_a_model_that_is_not_there_is_what_old_code_expects_to_catch():
+    with pytest.raises(OSError, match="there is no model 'nope'"):
+        Kosmos2ForConditionalGeneration.from_pretrained("nope")
+    with pytest.raises(OSError, match="there is no model 'nope'"):
+        AutoProcessor.from_pretrained("nope")

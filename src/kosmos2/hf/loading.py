@@ -15,7 +15,7 @@ from kosmos2.errors import CheckpointError, ConfigError
 from kosmos2.hf.arguments import check_choices
 from kosmos2.hf.config import Kosmos2Config
 from kosmos2.hf.devices import Wish, device_of
-from kosmos2.hf.folders import folder_of
+from kosmos2.hf.folders import UnusableFolderError, folder_of
 from kosmos2.hf.generation.config import GenerationConfig
 from kosmos2.model import Network
 from kosmos2.weights.load import DTYPES, load_network
@@ -24,10 +24,6 @@ from kosmos2.weights.save import save_network
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", start=1)}
 _UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", start=1)}
-
-
-class UnusableFolderError(CheckpointError, OSError, ValueError):
-    """No model that can be read; also what code for the reference expects to catch."""
 
 
 class Pretrained(nn.Module):
