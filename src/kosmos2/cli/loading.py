@@ -20,6 +20,7 @@ def load(arguments: Namespace, *, batch: int = 16) -> Kosmos2:
             arguments.model,
             device=arguments.device,
             dtype=arguments.dtype,
+            quantize=arguments.quantize,
             revision=arguments.revision,
             offline=True if arguments.offline else None,
             batch=batch,

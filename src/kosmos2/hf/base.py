@@ -112,7 +112,7 @@ class Kosmos2PreTrainedModel(Pretrained):
         self.attn_implementation = name
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """How many numbers there are to learn; the tied output layer counts once."""
+        """How many numbers can be learnt, so none that is quantised; the output layer is tied."""
         words = self.network.decoder.words.weight if exclude_embeddings else None
         wanted = (p for p in self.parameters() if p is not words)
         return sum(p.numel() for p in wanted if p.requires_grad or not only_trainable)

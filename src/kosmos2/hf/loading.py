@@ -144,9 +144,13 @@ class Pretrained(nn.Module):
         config.architectures = [type(self).__name__]
         for part in (config, config.text_config, config.vision_config):
             part.dtype = self.network.dtype  # or the reference would load another
-        save_network(folder, self.network, shard_bytes=size)
-        config.save_pretrained(folder)
-        self.generation_config.save_pretrained(folder)
+        save_network(
+            folder,
+            self.network,
+            shard_bytes=size,
+            config=config.to_diff_dict(),
+            generation=self.generation_config.to_diff_dict(),
+        )
 
 
 def _config_of(given: Any, settings: dict[str, Any]) -> Kosmos2Config:

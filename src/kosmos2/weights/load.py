@@ -5,6 +5,8 @@ tensors put in place. On the CPU and in the type they are stored in, they stay w
 of the file, mapped privately, so that training changes the copy in memory and never the file. (As
 with any mapped file: replace it if you must, but do not overwrite it while it is in use.) In any
 other case they are converted one by one, the largest first.
+
+Quantising happens on the way: each matrix is read, rounded and let go before the next is read.
 """
 
 from __future__ import annotations
@@ -23,12 +25,14 @@ from torch.overrides import TorchFunctionMode
 
 from kosmos2.config import Config
 from kosmos2.errors import CheckpointError, ConfigError
-from kosmos2.model import Network
+from kosmos2.model import Network, quantised
 from kosmos2.weights.names import (
     EMBEDDING,
     IGNORABLE,
+    QUANTISED,
     TIED,
     config_from_reference,
+    kind_from_config,
     ours_to_theirs,
 )
 from kosmos2.weights.stored import Stored, catalogue, opened, read_json
@@ -41,15 +45,23 @@ DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+WHOLE_NUMBERS = {"I8": torch.int8, "U8": torch.uint8}
+CONVERTED = ("weight", "weight_int8")  # of a matrix: the tensor that is not kept as it is read
 LISTED = 10  # names of each kind in an error; a foreign file would have thousands
 
 
 def load_network(
-    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    quantize: str | None = None,
 ) -> Network:
     """Read a folder's config and weights into a network, ready to answer.
 
-    Without `dtype` the weights stay as they are stored; a mixture becomes its widest type.
+    Without `dtype` the weights stay as they are stored; a mixture becomes its widest type. With
+    `quantize`, "int8" or "int4", the large matrices are rounded while they are read, and the
+    network can answer but not learn; a folder that was saved quantised is loaded as it is.
 
     Raises:
         CheckpointError: anything missing, unknown, misshapen, cut, or not safetensors.
@@ -57,19 +69,28 @@ def load_network(
     folder, device, begun = Path(folder), torch.device(device), time.monotonic()
     if dtype is not None and dtype not in DTYPES.values():
         raise ConfigError(f"dtype is {dtype}; weights are float32, bfloat16 or float16")
-    config = read_config(folder)
+    config, stored_kind = read_config(folder), _kind(folder, quantize)
     with torch.device("meta"), _Unfilled():
         network = Network(config)
-    sources = _matched(folder, network, catalogue(folder))
+    if stored_kind is not None:
+        quantised.hollow(network, stored_kind)
+    stored = catalogue(folder)
+    _check_mark(folder, stored, stored_kind)
+    sources = _matched(folder, network, stored)
     if dtype is None:
         dtype = functools.reduce(
-            torch.promote_types, (DTYPES[source.dtype] for source in sources.values())
+            torch.promote_types,
+            (DTYPES[one.dtype] for name, one in sources.items() if not _is_fixed(name)),
         )
-    network.load_state_dict(_read(sources, device, dtype), strict=True, assign=True)
+    kind = stored_kind or quantize
+    if kind is None:
+        network.load_state_dict(_read(sources, device, dtype), strict=True, assign=True)
+    else:
+        _read_quantised(network, sources, device, dtype, kind)
     everything = [*network.named_parameters(), *network.named_buffers()]
     left = [name for name, tensor in everything if tensor.is_meta]
     assert not left, f"built but never filled: {left}"
-    log.info("loaded %s as %s in %.1f s", folder, dtype, time.monotonic() - begun)
+    log.info("loaded %s as %s in %.1f s", folder, kind or dtype, time.monotonic() - begun)
     return network.eval()
 
 
@@ -113,6 +134,66 @@ def read_generation_config(folder: str | Path) -> dict[str, Any]:
     return settings
 
 
+def _kind(folder: Path, quantize: str | None) -> str | None:
+    """How a folder's weights are quantised already."""
+    if quantize is not None:
+        quantised.check_kind(quantize)
+    try:
+        kind = kind_from_config(read_json(folder / "config.json"))
+        if kind is not None:
+            quantised.check_kind(kind)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+    if None not in (kind, quantize) and kind != quantize:
+        raise CheckpointError(
+            f"{folder} holds {kind} weights, which cannot become {quantize}; leave quantize out, "
+            "or quantise the model they were made from"
+        )
+    return kind
+
+
+def _check_mark(folder: Path, stored: dict[str, Stored], kind: str | None) -> None:
+    """A config.json of one save and weights of another are told before any list of names is."""
+    held = any(_is_fixed(name) for name in stored)
+    if held and kind is None:
+        raise CheckpointError(
+            f"the weights in {folder} are quantised, but its config.json does not say how: it has "
+            f"no {QUANTISED}; put back the config.json that was saved with them"
+        )
+    if kind is not None and not held:
+        raise CheckpointError(
+            f"{folder / 'config.json'} says that the weights are {kind}, but they are not "
+            f"quantised; put back what was saved with it, or remove {QUANTISED} and "
+            "quantization_config from it"
+        )
+
+
+def _read_quantised(
+    network: Network,
+    sources: dict[str, Stored],
+    device: torch.device,
+    dtype: torch.dtype,
+    kind: str,
+) -> None:
+    """Read what is small, then the matrices, each made ready to answer before the next is read."""
+    network.decoder.words.to(dtype)  # nothing is there yet; it says in which type words are given
+    matrices = quantised.matrices(network)
+    converted = {f"{name}.{end}" for name in matrices for end in CONVERTED}
+    rest = {name: source for name, source in sources.items() if name not in converted}
+    network.load_state_dict(_read(rest, device, dtype), strict=False, assign=True)
+    for name in matrices:
+        own = {end: sources[f"{name}.{end}"] for end in CONVERTED if f"{name}.{end}" in sources}
+        tensors = _read(own, device, dtype, keep=False)
+        network.get_submodule(name).load_state_dict(tensors, strict=False, assign=True)
+        del tensors  # or these weights would live through the next ones' turn
+        quantised.settle(network, name, kind)
+    network.requires_grad_(False)
+
+
+def _is_fixed(name: str) -> bool:
+    return name.endswith(quantised.FIXED)
+
+
 class _Unfilled(TorchFunctionMode):
     """Modules are built without random numbers.
 
@@ -133,7 +214,7 @@ def _matched(folder: Path, network: Network, stored: dict[str, Stored]) -> dict[
     """Where each parameter is stored; every disagreement is found before any is reported."""
     if TIED in stored and EMBEDDING not in stored:
         stored[EMBEDDING] = stored.pop(TIED)  # one tensor with two names: either may be kept
-    wanted = {ours_to_theirs(name): (name, p) for name, p in network.named_parameters()}
+    wanted = {ours_to_theirs(name): (name, one) for name, one in quantised.tensors(network)}
     missing = [name for name in wanted if name not in stored]
     unknown = [name for name in stored if name not in wanted and name not in IGNORABLE]
     misshapen, unreadable = [], []
@@ -141,8 +222,9 @@ def _matched(folder: Path, network: Network, stored: dict[str, Stored]) -> dict[
         found, shape = stored[name], tuple(wanted[name][1].shape)
         if found.shape != shape:
             misshapen.append(f"{name} is {found.shape}, not {shape}")
-        if found.dtype not in DTYPES:
-            unreadable.append(f"{name} is {found.dtype}, not one of {', '.join(DTYPES)}")
+        types = _types(name, wanted[name][1].dtype)
+        if found.dtype not in types:
+            unreadable.append(f"{name} is {found.dtype}, not one of {', '.join(types)}")
     complaints = [
         f"{len(names)} {what}: {_listed(names)}"
         for what, names in (
@@ -166,24 +248,35 @@ def _matched(folder: Path, network: Network, stored: dict[str, Stored]) -> dict[
     return {ours: stored[theirs] for theirs, (ours, _) in wanted.items()}
 
 
+def _types(name: str, dtype: torch.dtype) -> list[str]:
+    """How safetensors may spell the type of a tensor."""
+    fixed = {**DTYPES, **WHOLE_NUMBERS} if _is_fixed(name) else {}
+    return [spelled for spelled, one in fixed.items() if one == dtype] or list(DTYPES)
+
+
 def _read(
-    sources: dict[str, Stored], device: torch.device, dtype: torch.dtype
+    sources: dict[str, Stored], device: torch.device, dtype: torch.dtype, *, keep: bool = True
 ) -> dict[str, Tensor]:
-    """The tensors, mapped where they can stay as they are, otherwise converted one at a time."""
+    """The tensors, mapped where they can stay as they are, otherwise converted one at a time.
+
+    With `keep` a file stays mapped for all of its tensors together; without, each has pages of its
+    own, which go when it goes.
+    """
     tensors: dict[str, Tensor] = {}
     with ExitStack() as stack:
-        mapped = {
-            file: stack.enter_context(opened(file)) for file in {s.file for s in sources.values()}
-        }
+        files = {s.file for s in sources.values()} if keep else set()
+        mapped = {file: stack.enter_context(opened(file)) for file in files}
         # The largest first: the page that is read besides what is kept then never adds to the peak.
         order = sorted(sources.items(), key=lambda item: -torch.Size(item[1].shape).numel())
         for name, source in order:
-            if device.type == "cpu" and DTYPES[source.dtype] == dtype:
+            own = {**DTYPES, **WHOLE_NUMBERS}[source.dtype]
+            wanted = own if _is_fixed(name) else dtype
+            if keep and device.type == "cpu" and own == wanted:
                 tensors[name] = mapped[source.file].get_tensor(source.name)
             else:
                 # Opened for this one tensor: once it is converted, its pages are let go.
                 with opened(source.file) as file:
-                    tensors[name] = file.get_tensor(source.name).to(device, dtype)
+                    tensors[name] = file.get_tensor(source.name).to(device, wanted)
     return tensors
 
 

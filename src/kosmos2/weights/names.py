@@ -24,7 +24,12 @@ IGNORABLE = {
     "vision_model.model.embeddings.position_ids",
 }
 
-# `#` stands for the number of a layer; a trailing `.weight` or `.bias` is the same on both sides.
+# Our own entry in config.json: how the weights beside it are quantised.
+QUANTISED = "kosmos2_quantised"
+LAYOUT = 1  # of quantised tensors; another number is another order of their bytes
+
+# `#` stands for the number of a layer; a trailing `.weight` or `.bias` is the same on both sides,
+# and so are the tensors that a quantised weight is kept as.
 _TENSORS = {
     "vision.class_vector": "vision_model.model.embeddings.class_embedding",
     "vision.patch": "vision_model.model.embeddings.patch_embedding",
@@ -59,7 +64,7 @@ _TENSORS = {
     "decoder.last_norm": "text_model.model.layer_norm",
 }
 _TENSORS_BACK = {theirs: ours for ours, theirs in _TENSORS.items()}
-_STEM_AND_END = re.compile(r"(.+?)(\.weight|\.bias)?")
+_STEM_AND_END = re.compile(r"(.+?)(\.weight(?:_int8|_int4|_grid|_size)?|\.bias)?")
 
 # Ours, then theirs; of several spellings the first is the one written.
 _TEXT = {
@@ -148,6 +153,41 @@ def config_to_reference(config: Config) -> dict[str, Any]:
         "text_config": {"model_type": "kosmos_2_text_model", **text, **_FIXED_TEXT},
         "vision_config": {"model_type": "kosmos_2_vision_model", **vision, **_FIXED_VISION},
     }
+
+
+def mark_of(kind: str | None) -> dict[str, Any]:
+    """What config.json says about quantised weights.
+
+    The second entry is for the reference, which would otherwise miss most of its tensors and fill
+    them with random numbers: it refuses a `quantization_config` that names no method of its own.
+    """
+    if kind is None:
+        return {}
+    return {QUANTISED: {"kind": kind, "layout": LAYOUT}, "quantization_config": {"kosmos2": kind}}
+
+
+def kind_from_config(values: dict[str, Any]) -> str | None:
+    """The inverse of `mark_of`; None if the weights are as the reference has them.
+
+    Raises:
+        ConfigError: quantised by something else, or by a later version of this.
+    """
+    mark = values.get(QUANTISED)
+    if mark is None:
+        other = values.get("quantization_config")
+        if other:
+            raise ConfigError(
+                f"quantization_config is {_brief(other)}: weights that another library quantised "
+                "cannot be read; load the original ones, with quantize='int8' or 'int4'"
+            )
+        return None
+    kind, layout = (mark.get(k) for k in ("kind", "layout")) if isinstance(mark, dict) else (0, 0)
+    if not isinstance(kind, str) or layout != LAYOUT:
+        raise ConfigError(
+            f"{QUANTISED} is {_brief(mark)}; this version reads layout {LAYOUT}. "
+            "Quantise the original model again"
+        )
+    return kind
 
 
 def _translate(name: str, table: dict[str, str]) -> str | None:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor
 
 from kosmos2.errors import CheckpointError, ConfigError
 from kosmos2.model import Network
-from kosmos2.weights.names import config_to_reference, ours_to_theirs
+from kosmos2.model.quantised import FIXED, Packed, kind_of, tensors
+from kosmos2.weights.names import config_to_reference, mark_of, ours_to_theirs
 from kosmos2.weights.stored import INDEX, SHARDS, WHOLE
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,8 @@ SPELLED = {
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
 }
 
 
@@ -49,36 +54,68 @@ def save_network(
     dtype: torch.dtype | None = None,
     shard_bytes: int = SHARD_BYTES,
     generation: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> None:
     """Write config.json, generation_config.json and the weights, so that the reference loads them.
 
     Weights of more than `shard_bytes` are split over several files, with an index. `generation`
-    adds to the generation settings, for instance `{"no_repeat_ngram_size": 3}`. Weight files of an
-    earlier save in the same folder go; everything else in it stays.
+    adds to the generation settings, for instance `{"no_repeat_ngram_size": 3}`; `config` to what
+    config.json says of the network. Weight files of an earlier save in the same folder go;
+    everything else in it stays.
+
+    A quantised network is saved as it is, and only this library reads it: config.json says so in a
+    way that makes the reference refuse the folder, and `dtype` is only of what is not quantised.
 
     Raises:
         SaveError: the disk is full, or the folder cannot be written; nothing has changed.
     """
     if shard_bytes < 1:
         raise ConfigError(f"shard_bytes is {shard_bytes}; give at least 1")
-    if dtype is not None and dtype not in SPELLED:
+    if dtype is not None and (dtype not in SPELLED or not dtype.is_floating_point):
         raise ConfigError(f"dtype is {dtype}; weights are float32, bfloat16 or float16")
-    tensors = {ours_to_theirs(name): p.detach() for name, p in network.named_parameters()}
-    if any(tensor.is_meta for tensor in tensors.values()):
+    weights = {ours_to_theirs(name): _Weight.of(name, one, dtype) for name, one in tensors(network)}
+    if any(weight.is_missing for weight in weights.values()):
         raise CheckpointError(f"nothing to save to {folder}: the network has no weights yet")
     text = network.config.text
     ids = {"bos_token_id": text.bos, "eos_token_id": text.eos, "pad_token_id": text.pad}
-    shards = _split(tensors, dtype, shard_bytes)
+    sizes = config_to_reference(network.config)
+    settings = {**sizes, **(config or {}), **mark_of(kind_of(network))}
+    shards = _split(weights, shard_bytes)
     with _together(Path(folder)) as files:
         for name, shard in shards.items():
             with files.writing(name) as stream:
-                _write_tensors(stream, shard, dtype)
+                _write_tensors(stream, shard)
         if len(shards) > 1:
-            _write_json(files, INDEX, _index(shards, dtype))
+            _write_json(files, INDEX, _index(shards))
         _write_json(files, "generation_config.json", {**ids, **(generation or {})})
-        _write_json(files, "config.json", config_to_reference(network.config))
+        _write_json(files, "config.json", settings)
         files.obsolete = (WHOLE, INDEX, SHARDS)
-    log.info("saved %d tensors to %s", len(tensors), folder)
+    log.info("saved %d tensors to %s", len(weights), folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """One tensor, and the type it is written in."""
+
+    tensor: Tensor | Packed
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor | Packed, dtype: torch.dtype | None) -> Self:
+        fixed = dtype is None or name.endswith(FIXED)
+        return cls(tensor, tensor.dtype if fixed or dtype is None else dtype)
+
+    @property
+    def is_missing(self) -> bool:
+        return isinstance(self.tensor, Tensor) and self.tensor.is_meta
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.tensor.shape) * self.dtype.itemsize
+
+    def plain(self) -> Tensor:
+        tensor = self.tensor.plain() if isinstance(self.tensor, Packed) else self.tensor.detach()
+        return tensor.to("cpu", self.dtype).contiguous()
 
 
 class _Files:
@@ -139,19 +176,16 @@ def _together(folder: Path) -> Iterator[_Files]:
             folder.rmdir()
 
 
-def _split(
-    tensors: dict[str, Tensor], dtype: torch.dtype | None, shard_bytes: int
-) -> dict[str, dict[str, Tensor]]:
+def _split(weights: dict[str, _Weight], shard_bytes: int) -> dict[str, dict[str, _Weight]]:
     """File names and what goes into each: as much as fits, and at least one tensor."""
-    shards: list[dict[str, Tensor]] = []
+    shards: list[dict[str, _Weight]] = []
     room = 0
-    for name, tensor in tensors.items():
-        size = _bytes(tensor, dtype)
-        if not shards or size > room:
+    for name, weight in weights.items():
+        if not shards or weight.bytes > room:
             shards.append({})
             room = shard_bytes
-        shards[-1][name] = tensor
-        room -= size
+        shards[-1][name] = weight
+        room -= weight.bytes
     if len(shards) == 1:
         return {WHOLE: shards[0]}
     count = len(shards)
@@ -161,38 +195,35 @@ def _split(
     }
 
 
-def _index(shards: dict[str, dict[str, Tensor]], dtype: torch.dtype | None) -> dict[str, Any]:
-    total = sum(_bytes(tensor, dtype) for shard in shards.values() for tensor in shard.values())
+def _index(shards: dict[str, dict[str, _Weight]]) -> dict[str, Any]:
+    total = sum(weight.bytes for shard in shards.values() for weight in shard.values())
     return {
         "metadata": {"total_size": total},
         "weight_map": {name: file for file, shard in shards.items() for name in shard},
     }
 
 
-def _write_tensors(stream: BinaryIO, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> None:
+def _write_tensors(stream: BinaryIO, weights: dict[str, _Weight]) -> None:
     """The safetensors format: length of the header, header, and the tensors' bytes in its order."""
+    # The widest numbers first: then all of them start where their type may start.
+    weights = dict(sorted(weights.items(), key=lambda item: -item[1].dtype.itemsize))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + _bytes(tensor, dtype)
+    for name, weight in weights.items():
+        begin, end = end, end + weight.bytes
         header[name] = {
-            "dtype": SPELLED[dtype or tensor.dtype],
-            "shape": list(tensor.shape),
+            "dtype": SPELLED[weight.dtype],
+            "shape": list(weight.tensor.shape),
             "data_offsets": [begin, end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNED)
     stream.write(len(text).to_bytes(8, "little"))
     stream.write(text)
-    for tensor in tensors.values():
-        plain = tensor.to("cpu", dtype or tensor.dtype).contiguous()
-        stream.write(plain.flatten().view(torch.uint8).numpy().data)
+    for weight in weights.values():
+        stream.write(weight.plain().flatten().view(torch.uint8).numpy().data)
 
 
 def _write_json(files: _Files, name: str, values: dict[str, Any]) -> None:
     with files.writing(name) as stream:
         stream.write(json.dumps(values, indent=2).encode() + b"\n")
-
-
-def _bytes(tensor: Tensor, dtype: torch.dtype | None) -> int:
-    return tensor.numel() * (dtype or tensor.dtype).itemsize

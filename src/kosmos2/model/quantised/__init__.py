@@ -1,0 +1,38 @@
+"""The network with its large matrices in few bits: `int8`, or `int4` where it costs little.
+
+`numbers` turns weights and activations into small whole numbers and says what their product is;
+`kernels` computes the same product fast; `int8` and `int4` are the layers, `network` puts them in
+place of a network's own. Sums of whole numbers are exact, so an answer is the same whatever kernel
+computed it and whatever other rows it was computed with.
+"""
+
+from kosmos2.model.quantised.frozen import FIXED
+from kosmos2.model.quantised.int4 import Int4Linear
+from kosmos2.model.quantised.int8 import Int8Linear, Int8Words
+from kosmos2.model.quantised.kernels import Packed
+from kosmos2.model.quantised.network import (
+    KINDS,
+    check_kind,
+    hollow,
+    kind_of,
+    matrices,
+    quantise,
+    settle,
+    tensors,
+)
+
+__all__ = [
+    "FIXED",
+    "KINDS",
+    "Int4Linear",
+    "Int8Linear",
+    "Int8Words",
+    "Packed",
+    "check_kind",
+    "hollow",
+    "kind_of",
+    "matrices",
+    "quantise",
+    "settle",
+    "tensors",
+]

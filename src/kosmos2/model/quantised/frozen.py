@@ -1,0 +1,86 @@
+"""What all quantised layers have in common: they cannot learn, and their numbers are not rounded.
+
+Shapes: M rows of activations, K inputs, N outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+
+from kosmos2.errors import ConfigError
+from kosmos2.model.quantised.numbers import to_bytes
+
+# Ends of the names of tensors that are stored, moved and loaded as they are, whatever the dtype.
+FIXED = ("weight_int8", "weight_int4", "weight_grid", "weight_size")
+
+
+class Frozen(nn.Module):
+    """A layer whose weights are whole numbers."""
+
+    def fill(self, weight: Float[Tensor, "N K"]) -> None:
+        """Take over the weights of a float layer, rounded."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Make ready to answer, once the weights are there."""
+
+    def unsettle(self) -> None:
+        """Back to plain tensors, which can be moved."""
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Only to answer.
+
+        Raises:
+            ConfigError: for training.
+        """
+        if mode:
+            raise ConfigError(
+                "quantised weights have no gradients and cannot be trained; load the model "
+                "without quantize, train that, and quantise the result"
+            )
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
+        """Move, but convert only what is no weight: a rounded size would spoil a whole row."""
+        self.unsettle()
+        before = {name: b for name, b in self._buffers.items() if name in FIXED and b is not None}
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            moved = self._buffers[name]
+            assert moved is not None
+            self._buffers[name] = buffer.to(moved.device)
+        self.settle()
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **how: Any) -> None:
+        self.unsettle()
+        super()._load_from_state_dict(*args, **how)
+        self.settle()
+
+
+def applied(
+    x: Float[Tensor, "*any K"],
+    product: Callable[[UInt8[Tensor, "M K"]], Float32[Tensor, "M N"]],
+    bias: Float[Tensor, " N"] | None = None,
+) -> Float[Tensor, "*any N"]:
+    """A layer's answer: its product with the activations as bytes, on their scale, and the bias.
+
+    Each row has its own scale, so no row changes another's answer.
+
+    Raises:
+        ConfigError: gradients are wanted of it.
+    """
+    if x.requires_grad and torch.is_grad_enabled():
+        raise ConfigError(
+            "there are no gradients through quantised weights; load the model without quantize, "
+            "or compute under torch.no_grad()"
+        )
+    numbers, size = to_bytes(x.reshape(-1, x.shape[-1]))
+    y = product(numbers)
+    y = y.mul_(size) if bias is None else torch.addcmul(bias, y, size)
+    return y.view(*x.shape[:-1], y.shape[-1]).to(x.dtype)
