@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -62,6 +62,12 @@ def test_words_outside_hold_no_locations_and_no_ends():
     assert {4, EOS, *WORDS} <= allowed(grammar(), 9)
 
 
+def test_tags_of_no_task_come_nowhere():
+    rules = Grammar(tags=replace(TAGS, others=(3,)), stops={EOS}, limit=30)
+    for answer in ((), (9,), (4,), (4, 9), (4, 9, 5), (4, 9, 5, 6), (4, 9, 5, 6, 20, 25)):
+        assert 3 not in allowed(rules, *answer)
+
+
 def test_a_phrase_has_words_and_no_end_of_the_answer():
     assert allowed(grammar(), 4).isdisjoint({4, 5, 6, 7, 8, EOS, *TAGS.locations})
     assert {5, *WORDS} <= allowed(grammar(), 4, 9)
@@ -101,6 +107,19 @@ def test_more_boxes_come_for_as_long_as_the_delimiter_is_probable_enough():
     assert grammar(more_above=0.1).apply(logits, [], answer).argmax() == TAGS.delimiter
     assert grammar(more_above=0.3).apply(logits, [], answer).argmax() == TAGS.object_end
     assert grammar().apply(logits, [], answer).argmax() == TAGS.object_end
+
+
+def test_no_more_boxes_come_once_one_is_an_earlier_one_over_again():
+    logits = torch.zeros(W)
+    logits[TAGS.delimiter] = 9.0
+    first, second = (place(0, 0), place(2, 2)), (place(0, 3), place(3, 3))
+    begun = [4, 9, 5, 6, *first, 8, *second]
+    rules = grammar(more_above=0.1)
+    assert rules.apply(logits, [], begun).argmax() == TAGS.delimiter
+    again = [*begun, 8, place(0, 0), place(3, 2)]
+    assert allowed(rules, *again) == {TAGS.object_end}
+    assert rules.forced([], again) == (TAGS.object_end,)
+    assert allowed(grammar(), *again) == {TAGS.object_end, TAGS.delimiter}
 
 
 @pytest.mark.parametrize("settings", [{"max_boxes": 0}, {"more_above": 1.5}])

@@ -37,6 +37,10 @@ class Never:
         """Forbid them."""
         return without(logits, self.ids)
 
+    def forbidden(self, prompt: Sequence[int], answer: Sequence[int]) -> Collection[int]:
+        """They."""
+        return self.ids
+
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
@@ -49,7 +53,11 @@ class NotYet:
         self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
     ) -> Float[Tensor, " W"]:
         """Forbid them while the answer is shorter."""
-        return without(logits, self.ids) if len(answer) < self.length else logits
+        return without(logits, self.forbidden(prompt, answer))
+
+    def forbidden(self, prompt: Sequence[int], answer: Sequence[int]) -> Collection[int]:
+        """They, or none."""
+        return self.ids if len(answer) < self.length else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +75,20 @@ class NoRepeat:
         self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
     ) -> Float[Tensor, " W"]:
         """Forbid whatever followed the last `size` - 1 ids when they came before."""
+        return without(logits, self.forbidden(prompt, answer))
+
+    def forbidden(self, prompt: Sequence[int], answer: Sequence[int]) -> Collection[int]:
+        """Those ids."""
         ids = [*prompt, *answer]
         before = self.size - 1
         tail = ids[max(len(ids) - before, 0) :]
         ends = range(before, len(ids))
-        return without(logits, {ids[end] for end in ends if ids[end - before : end] == tail})
+        last = ids[-1] if before and ids else None  # compared first, which is much quicker
+        return {
+            ids[end]
+            for end in ends
+            if (last is None or ids[end - 1] == last) and ids[end - before : end] == tail
+        }
 
 
 def without(logits: Float[Tensor, " W"], ids: Collection[int]) -> Float[Tensor, " W"]:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,7 +25,11 @@ from torch import Tensor
 
 from kosmos2.errors import ConfigError
 
+SAME = 0.5  # two boxes that share this much of what they cover together are one thing
+
+Edges = tuple[int, int, int, int]
 Place = Literal["words", "phrase", "corner", "opposite", "close"]
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,12 +43,15 @@ class Tags:
     delimiter: int
     locations: range  # row by row
     columns: int  # locations in a row
-    others: tuple[int, ...] = ()  # tags that have no place in a phrase
+    others: tuple[int, ...] = ()  # tags that have no place in an answer
 
     @property
     def all(self) -> tuple[int, ...]:
         """The five tags."""
         return self.phrase, self.phrase_end, self.object, self.object_end, self.delimiter
+
+
+Rule = tuple[Tags, frozenset[int], Key]  # two grammars of the same rule forbid the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,13 @@ class State:
 
     place: Place
     since: tuple[int, ...] = ()  # ids after the last tag
-    boxes: int = 0  # in the object that is open, the one being written not counted
+    before: tuple[int, ...] = ()  # locations of the open object's earlier boxes, two for each
     named: bool = False  # words: directly after a phrase, so that an object may follow
+
+    @property
+    def boxes(self) -> int:
+        """How many the open object has, the one being written not counted."""
+        return len(self.before) // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +79,8 @@ class Grammar:
         limit: Tokens that the answer may have; what is open is closed before.
         max_boxes: Boxes of one phrase; None for as many as the network writes.
         more_above: Write another box while the delimiter, against `</object>`, is at least this
-            probable; None leaves it to the network, which is 0.5.
+            probable, until a box is mostly an earlier one over again; None leaves it to the
+            network, which is 0.5.
     """
 
     tags: Tags
@@ -75,7 +88,7 @@ class Grammar:
     limit: int
     max_boxes: int | None = None
     more_above: float | None = None
-    _masks: dict[tuple[object, ...], Bool[Tensor, " W"]] = field(
+    _masks: dict[tuple[Key, int], Bool[Tensor, " W"]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -91,16 +104,25 @@ class Grammar:
         """The logits with what would break the grammar at minus infinity."""
         state = self.state(prompt, answer)
         left = self.limit - len(answer)
-        if state.place == "close":
-            allowed = [self.tags.object_end]
-            if self._may_go_on(state, left) and self._wants_more(logits):
-                allowed.append(self.tags.delimiter)
-                if self.more_above is not None:
-                    allowed = [self.tags.delimiter]
+        if self._asks_the_logits(state, left):
+            tags = self.tags
+            only = tags.delimiter if self._wants_more(logits) else tags.object_end
             kept = torch.full_like(logits, -math.inf)
-            kept[allowed] = logits[allowed]
+            kept[only] = logits[only]
             return kept
-        return logits.masked_fill(self._forbidden(state, left, logits), -math.inf)
+        mask = self._forbidden(self._key(state, left), len(logits)).to(logits.device)
+        return logits.masked_fill(mask, -math.inf)
+
+    def rule(self, prompt: Sequence[int], answer: Sequence[int]) -> Rule | None:
+        """A name for what may not come now; None where the logits have a say in it."""
+        state, left = self.state(prompt, answer), self.limit - len(answer)
+        if self._asks_the_logits(state, left):
+            return None
+        return self.tags, frozenset(self.stops), self._key(state, left)
+
+    def mask(self, rule: Rule, words: int) -> Bool[Tensor, " W"]:
+        """What a rule forbids, of so many words; not to be changed."""
+        return self._forbidden(rule[-1], words)
 
     def forced(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[int, ...]:
         """The tokens that must come now; none where the network has a choice."""
@@ -129,54 +151,78 @@ class Grammar:
                 if len(since) > 2:  # a prompt can be anything
                     return State("words")
                 place: tuple[Place, ...] = ("corner", "opposite", "close")
-                boxes = 0
+                before: list[int] = []
                 while id == tags.delimiter or id in tags.locations:
-                    boxes += id == tags.delimiter
+                    before += [id] if id in tags.locations else []
                     id = next(back, tags.object)
-                return State(place[len(since)], tuple(reversed(since)), boxes)
+                return State(place[len(since)], tuple(reversed(since)), tuple(reversed(before)))
             since.append(id)
         return State("words")
 
     def _may_go_on(self, state: State, left: int) -> bool:
         """Whether another box is allowed: it takes the delimiter, two locations and the end."""
-        return left >= 4 and (self.max_boxes is None or state.boxes + 1 < self.max_boxes)
+        room = left >= 4 and (self.max_boxes is None or state.boxes + 1 < self.max_boxes)
+        return room and not (self.more_above is not None and self._repeats(state))
+
+    def _repeats(self, state: State) -> bool:
+        """Whether the box just written is mostly an earlier one."""
+        last = self._edges(*state.since)
+        earlier = zip(state.before[::2], state.before[1::2])
+        return any(_overlap(last, self._edges(*pair)) >= SAME for pair in earlier)
+
+    def _edges(self, first: int, second: int) -> Edges:
+        """Two locations as left, top, right and bottom, in cells."""
+        top, left = divmod(first - self.tags.locations.start, self.tags.columns)
+        bottom, right = divmod(second - self.tags.locations.start, self.tags.columns)
+        return left, top, right + 1, bottom + 1
+
+    def _asks_the_logits(self, state: State, left: int) -> bool:
+        """Whether what is allowed depends on how probable it is."""
+        return (
+            state.place == "close" and self.more_above is not None and self._may_go_on(state, left)
+        )
 
     def _wants_more(self, logits: Float[Tensor, " W"]) -> bool:
-        if self.more_above is None:
-            return True
+        assert self.more_above is not None
         both = logits[[self.tags.delimiter, self.tags.object_end]].softmax(0)
         return float(both[0]) >= self.more_above
 
-    def _forbidden(
-        self, state: State, left: int, logits: Float[Tensor, " W"]
-    ) -> Bool[Tensor, " W"]:
+    def _key(self, state: State, left: int) -> Key:
+        """All that the answer of `_forbidden` depends on."""
+        if state.place in ("corner", "opposite"):
+            return state.place, state.since[:1]
+        if state.place == "close":
+            return state.place, self._may_go_on(state, left)
+        if state.place == "phrase":
+            return state.place, bool(state.since), left == 1
+        return state.place, state.named and left >= 4, left >= 3
+
+    def _forbidden(self, key: Key, words: int) -> Bool[Tensor, " W"]:
         """What may not come; the few different answers are made once."""
+        if (key, words) in self._masks:
+            return self._masks[key, words]
         tags = self.tags
-        if state.place in ("corner", "opposite"):
-            first = state.since[0] if state.since else None
-            key: tuple[object, ...] = (state.place, first, len(logits))
-        elif state.place == "phrase":
-            key = ("phrase", bool(state.since), left == 1, len(logits))
-        else:
-            key = ("words", state.named and left >= 4, left >= 3, len(logits))
-        if key in self._masks:
-            return self._masks[key]
-        mask = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-        if state.place in ("corner", "opposite"):
-            mask[:] = True
-            mask[self._locations_from(state.since)] = False
-        elif state.place == "phrase":
-            mask[[*tags.all, *tags.others, *self.stops]] = True
-            mask[tags.locations.start : tags.locations.stop] = True
-            if left == 1:
+        mask = torch.zeros(words, dtype=torch.bool)
+        match key:
+            case ("corner" | "opposite", since):
                 mask[:] = True
-            mask[tags.phrase_end] = not state.since and left > 1
-        else:
-            mask[[tags.phrase_end, tags.object_end, tags.delimiter]] = True
-            mask[tags.locations.start : tags.locations.stop] = True
-            mask[tags.object] = not (state.named and left >= 4)
-            mask[tags.phrase] = left < 3  # `<phrase>`, a word, `</phrase>`
-        self._masks[key] = mask
+                mask[self._locations_from(since)] = False
+            case ("close", may_go_on):
+                mask[:] = True
+                mask[tags.object_end] = False
+                mask[tags.delimiter] = not may_go_on
+            case ("phrase", begun, last):
+                mask[[*tags.all, *tags.others, *self.stops]] = True
+                mask[tags.locations.start : tags.locations.stop] = True
+                if last:
+                    mask[:] = True
+                mask[tags.phrase_end] = not begun and not last
+            case (_, object_may, phrase_may):
+                mask[[tags.phrase_end, tags.object_end, tags.delimiter, *tags.others]] = True
+                mask[tags.locations.start : tags.locations.stop] = True
+                mask[tags.object] = not object_may
+                mask[tags.phrase] = not phrase_may  # `<phrase>`, a word, `</phrase>`
+        self._masks[key, words] = mask
         return mask
 
     def _locations_from(self, since: Sequence[int]) -> Tensor:
@@ -187,3 +233,12 @@ class Grammar:
             row, column = divmod(since[0] - start, columns)
             places = places[(places // columns >= row) & (places % columns >= column)]
         return places + start
+
+
+def _overlap(one: Edges, other: Edges) -> float:
+    """Shared cells over all cells of two boxes."""
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    down = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(across, 0) * max(down, 0)
+    areas = sum((right - left) * (bottom - top) for left, top, right, bottom in (one, other))
+    return shared / max(areas - shared, 1)  # a prompt can hold boxes that cover nothing

@@ -17,6 +17,7 @@ from kosmos2.engine.loop import Writer
 from kosmos2.engine.request import Request
 from kosmos2.engine.row import Row, readable
 from kosmos2.engine.ticket import Ticket
+from kosmos2.engine.token import Token
 from kosmos2.errors import EngineError
 
 
@@ -36,7 +37,16 @@ class Job:
     plain way, from its logits, when these come; one that turns out otherwise only costs time.
     """
 
-    def __init__(self, request: Request, row: Row, ticket: Ticket, config: TextConfig) -> None:
+    def __init__(
+        self,
+        request: Request,
+        row: Row,
+        ticket: Ticket,
+        config: TextConfig,
+        *,
+        foresee: bool = True,
+    ) -> None:
+        """A request that has read nothing; without `foresee` there are no forecasts."""
         self.request = request
         self.row = row
         self.ticket = ticket
@@ -51,6 +61,7 @@ class Job:
         self._slots_before = [0, *accumulate(request.slots)]
         self._counted = list(accumulate(id != config.pad for id in row.prompt))
         self._config = config
+        self._foresee = foresee
         self.forecast()
 
     @property
@@ -91,21 +102,27 @@ class Job:
         """Which of some tokens to be read have logits that count: those before an answer's."""
         return range(max(start, len(self.row.prompt) - 1), start + count)
 
-    def write(self, places: range, logits: Float[Tensor, "N W"]) -> None:
+    def write(self, places: range, said: Float[Tensor, "N W"] | Token) -> None:
         """Go on with the logits of the tokens at these places; sets how many of them were right.
+
+        Instead of the logits of a single place there may be the token that was chosen from them.
 
         Raises:
             Exception: whatever is wrong with this request alone.
         """
-        logits = readable(logits, [self.row] * len(places), len(self.writer.answer))
-        for place, scores in zip(places, logits, strict=True):
-            token = self.writer.write(scores, self.request.locations)
+        if isinstance(said, Tensor):
+            said = readable(said, [self.row] * len(places), len(self.writer.answer))
+        for place, scores in zip(places, [said] if isinstance(said, Token) else said, strict=True):
+            if isinstance(scores, Token):
+                token = self.writer.take(scores)
+            else:
+                token = self.writer.write(scores, self.request.locations)
             self.right = place + 1
             came = self.known[place + 1 : place + 2] == [token.id]
             if not came:  # nothing was forecast, or something else
                 self.known[place + 1 :] = [token.id]
             self.forced += came
-            self.ticket.put(token)
+            self.ticket.put(token, forced=came)
             if self.writer.ended or not came:
                 break
         if not self.writer.ended:
@@ -114,7 +131,7 @@ class Job:
     def forecast(self) -> None:
         """Ask the filters what must follow, unless that is known."""
         answer = list(self.writer.answer)
-        if len(self.known) > len(self.row.prompt) + len(answer):
+        if not self._foresee or len(self.known) > len(self.row.prompt) + len(answer):
             return
         # The last token of an answer is chosen from what is there already: no need to foresee it.
         while len(answer) < self.row.limit - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -115,7 +116,11 @@ class Writer:
         if allowed.max() == -math.inf:
             raise self.row.dead_end(len(self.answer))
         chosen = self.chooser.choose(allowed, self.random)
-        self.answer.append(chosen)
-        finish = self.row.finish(chosen, len(self.answer))
+        return self.take(token_of(logits, chosen, locations))
+
+    def take(self, token: Token) -> Token:
+        """Remember what was chosen; the token says whether it is the last."""
+        self.answer.append(token.id)
+        finish = self.row.finish(token.id, len(self.answer))
         self.ended = finish is not None
-        return token_of(logits, chosen, locations, finish)
+        return replace(token, finish=finish)

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from kosmos2.engine.job import Job
 from kosmos2.engine.scheduler import Piece
-from kosmos2.engine.slots import Rows, Slots
+from kosmos2.engine.slots import Rows, Slots, on_device
+from kosmos2.engine.token import Token
 from kosmos2.model import Network
 
-Scored = tuple[range, Float[Tensor, "N W"] | None]  # which tokens of a request, and their logits
+# Which tokens of a request, and their logits, or what was chosen after a single one.
+Scored = tuple[range, Float[Tensor, "N W"] | Token | None]
 
 
 @torch.no_grad()
@@ -31,11 +33,11 @@ def read(
         padding = [pad] * (new - piece.count)
         ids.append(job.known[piece.start : piece.start + piece.count] + padding)
         positions.append(job.positions(piece.start, piece.count) + padding)
-    embedded = network.decoder.words(torch.tensor(ids, device=memory.device))
+    embedded = network.decoder.words(on_device(ids, memory.device))
     for row, (job, piece) in enumerate(zip(jobs, pieces, strict=True)):
         places, latents = job.latents_in(piece.start, piece.count)
         if latents is not None:
-            embedded[row, places] = latents.to(embedded)
+            embedded[row, on_device(places, memory.device)] = latents.to(embedded)
     rows = Rows(
         memory,
         [piece.slot for piece in pieces],
@@ -45,7 +47,7 @@ def read(
     mask, causal = rows.order()
     hidden = network.decoder(
         embedded,
-        torch.tensor(positions, device=memory.device),
+        on_device(positions, memory.device),
         mask=mask,
         causal=causal,
         cache=rows,
@@ -54,7 +56,7 @@ def read(
     which = [(row, at - pieces[row].start) for row, places in enumerate(scored) for at in places]
     if not which:
         return [(places, None) for places in scored]
-    chosen = torch.tensor(which, device=memory.device)
+    chosen = on_device(which, memory.device)
     logits = network.decoder.logits(hidden[chosen[:, 0], chosen[:, 1]]).float().cpu()
     parts = logits.split([len(places) for places in scored])
     return [(places, part if len(places) else None) for places, part in zip(scored, parts)]

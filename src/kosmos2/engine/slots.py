@@ -14,6 +14,7 @@ all, Y layers, H heads, P tokens, W head width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,7 +30,10 @@ BLOCK = 64  # tokens that the memory grows by
 class Slots:
     """The memory: for each layer a tensor of keys and one of values, [slots, heads, tokens, width].
 
-    It grows when it has to, in slots and in tokens, and does not shrink until `clear`.
+    It grows when it has to, in slots and in tokens, and does not shrink until `clear`. The keys and
+    values of a layer are the halves of one tensor in `pairs`. `spare` tokens at the end of every
+    slot are nobody's, and never heard: a place for what should go nowhere. `made` counts how often
+    the tensors were replaced: who remembers where they are has to look again.
     """
 
     def __init__(
@@ -40,19 +44,25 @@ class Slots:
         device: torch.device,
         dtype: torch.dtype,
         most_bytes: int | None = None,
+        block: int = BLOCK,
+        spare: int = 0,
     ) -> None:
         self.config = config
         self.slots = slots
         self.device = device
         self.dtype = dtype
         self.most_bytes = most_bytes
+        self.block = block
+        self.spare = spare
+        self.made = 0
         self.clear()
 
     def clear(self) -> None:
         """Give the memory back."""
         self.rows = self.capacity = 0
-        self.keys = [self._zeros(0, 0) for _ in range(self.config.layers)]
-        self.values = [self._zeros(0, 0) for _ in range(self.config.layers)]
+        self.pairs = [self._zeros(0, 0) for _ in range(self.config.layers)]
+        self.keys, self.values = ([pair[half] for pair in self.pairs] for half in (0, 1))
+        self.made += 1
         self.filled = [0] * self.slots  # how far something other than zeros was written
 
     @property
@@ -70,8 +80,8 @@ class Slots:
             return
         # Slots double, so that few requests take little and many are not copied often.
         rows = max(self.rows, min(1 << slot.bit_length(), self.slots))
-        capacity = max(self.capacity, -(-tokens // BLOCK) * BLOCK)
-        wanted = rows * capacity * self.token_bytes
+        capacity = max(self.capacity, -(-tokens // self.block) * self.block)
+        wanted = rows * (capacity + self.spare) * self.token_bytes
         refusal = (
             f"no memory for one more request: {rows} slots of {capacity} tokens take "
             f"{wanted / 2**20:.0f} MiB; ask again later, or make the engine with fewer slots"
@@ -80,13 +90,15 @@ class Slots:
             raise Busy(f"{refusal} (it may take {self.most_bytes / 2**20:.0f} MiB)")
         held = max(self.filled, default=0)
         try:
-            for part in (self.keys, self.values):
-                for layer, old in enumerate(part):
-                    grown = self._zeros(rows, capacity)
-                    grown[: self.rows, :, :held] = old[: self.rows, :, :held]
-                    part[layer] = grown  # one layer at a time: never all of it twice
+            for layer, old in enumerate(self.pairs):
+                grown = self._zeros(rows, capacity + self.spare)
+                grown[:, : self.rows, :, :held] = old[:, : self.rows, :, :held]
+                # One layer at a time: never all of it twice.
+                self.pairs[layer], self.keys[layer], self.values[layer] = grown, *grown
         except (RuntimeError, MemoryError) as error:
             raise Busy(refusal) from error
+        finally:
+            self.made += 1
         self.rows, self.capacity = rows, capacity
 
     def move(self, source: int, target: int) -> None:
@@ -114,9 +126,9 @@ class Slots:
                 layer[slot, :, :length] = tokens[:, :length]
         self.filled[slot] = max(self.filled[slot], length)
 
-    def _zeros(self, rows: int, capacity: int) -> Tensor:
+    def _zeros(self, rows: int, capacity: int) -> Float[Tensor, "2 rows H capacity W"]:
         config = self.config
-        shape = (rows, config.heads, capacity, config.head_width)
+        shape = (2, rows, config.heads, capacity, config.head_width)
         return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
 
@@ -185,4 +197,10 @@ class Rows(Cache):
         return held[:, :, : self.seen].index_select(0, self._slots)
 
     def _on_device(self, numbers: list[int]) -> Int[Tensor, " N"]:
-        return torch.tensor(numbers, device=self.memory.device)
+        return on_device(numbers, self.memory.device)
+
+
+def on_device(numbers: list[Any], device: torch.device) -> Int[Tensor, "*shape"]:
+    """Whole numbers, nested or not, where the network is, without waiting for it to be idle."""
+    pinned = device.type == "cuda"
+    return torch.tensor(numbers, pin_memory=pinned).to(device, non_blocking=pinned)

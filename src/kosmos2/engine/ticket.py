@@ -45,6 +45,7 @@ class Ticket:
         self._on_end = on_end
         self._news = threading.Condition()
         self._tokens: list[Token] = []
+        self._forced = 0
         self._done = False
         self._error: BaseException | None = None
 
@@ -100,12 +101,18 @@ class Ticket:
             self._on_cancel()
         return stopped
 
-    def put(self, token: Token) -> None:
+    @property
+    def forced(self) -> int:
+        """How many of the tokens so far were known before their turn."""
+        return self._forced
+
+    def put(self, token: Token, *, forced: bool = False) -> None:
         """The engine hands out one token."""
         with self._news:
             if self._done:
                 return
             self._tokens.append(token)
+            self._forced += forced
             self._news.notify_all()
         if self._on_token is not None:
             self._on_token(token)

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -23,18 +23,27 @@ from torch import Tensor
 
 from kosmos2.engine import passes
 from kosmos2.engine.job import Job
+from kosmos2.engine.one_token import suits
 from kosmos2.engine.prefixes import Prefixes
 from kosmos2.engine.request import Request
-from kosmos2.engine.scheduler import Call, Plan, Scheduler
+from kosmos2.engine.scheduler import Call, Piece, Plan, Scheduler
 from kosmos2.engine.slots import Slots
+from kosmos2.engine.static import Static, takes
 from kosmos2.engine.ticket import Cancelled, Late, OnEnd, OnToken, Ticket
-from kosmos2.engine.token import Completion
+from kosmos2.engine.token import Completion, Token
 from kosmos2.errors import Busy, ConfigError, EngineError
 from kosmos2.model import Network
 
 log = logging.getLogger(__name__)
 
+# By the kind of device: a call costs a GPU as much as reading hundreds of tokens does.
+CHUNK = {"cpu": 256, "cuda": 4096}
+PADDING = {"cpu": 16, "cuda": 256}
+STATIC_BLOCK = 256  # tokens that the memory grows by when growing means to record all steps again
 IDLE_S = 5.0  # the thread of an engine without work ends; the next request starts another
+
+
+Read = Callable[[Sequence[Job], Sequence[Piece]], list[passes.Scored]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +77,13 @@ class Engine:
         *,
         slots: int = 16,
         queue: int = 256,
-        chunk: int = 256,
-        padding: int = 16,
+        chunk: int | None = None,
+        padding: int | None = None,
         prefix_bytes: int = 256 * 2**20,
         memory_bytes: int | None = None,
         background: bool = True,
+        static: bool | None = None,
+        fuse: bool = False,
     ) -> None:
         """An engine without work; it takes no memory yet.
 
@@ -80,16 +91,35 @@ class Engine:
             network: not in training; nobody else should use it meanwhile.
             slots: requests that run together.
             queue: requests that may wait when every slot is taken; one more is `Busy`.
-            chunk: tokens of new prompts that are read in one step, while all the others wait.
-            padding: tokens of padding that cost about as much as one more call of the network.
+            chunk: tokens of new prompts that are read in one step, while all the others wait;
+                None takes what suits the device.
+            padding: tokens of padding that cost about as much as one more call of the network;
+                None takes what suits the device.
             prefix_bytes: for beginnings of prompts that several requests share.
             memory_bytes: for keys and values; None takes what there is.
             background: work in a thread.
+            static: read single tokens in fixed shapes, recorded and replayed on a GPU; None for
+                there, if the network's matrices are plain ones.
+            fuse: let `torch.compile` join the small operations of such a step.
         """
         if network.training:
             raise ConfigError("the network is in training, where it is random; call eval() first")
+        plain, device = suits(network), network.device.type
+        if static and not plain:
+            raise ConfigError(
+                "static=True needs a network of plain matrices, and this one is quantised; load "
+                "it without quantize, or leave static out"
+            )
+        self._is_static = (plain and device == "cuda") if static is None else static
+        self._fuse = fuse
+        self._static: Static | None = None  # made when it is needed
         self.network = network
-        self._scheduler = Scheduler(slots=slots, queue=queue, chunk=chunk, padding=padding)
+        self._scheduler = Scheduler(
+            slots=slots,
+            queue=queue,
+            chunk=CHUNK.get(device, CHUNK["cpu"]) if chunk is None else chunk,
+            padding=PADDING.get(device, PADDING["cpu"]) if padding is None else padding,
+        )
         self._prefixes = Prefixes(prefix_bytes)
         self._memory = Slots(
             network.config.text,
@@ -97,6 +127,7 @@ class Engine:
             device=network.device,
             dtype=network.dtype if network.dtype.is_floating_point else torch.float32,
             most_bytes=memory_bytes,
+            **({"block": STATIC_BLOCK, "spare": 1} if self._is_static else {}),
         )
         self._background = background
         self._process = os.getpid()
@@ -137,7 +168,9 @@ class Engine:
         ticket = Ticket(
             drive=self._drive, on_cancel=lambda: self._drop(id), on_token=on_token, on_end=on_end
         )
-        job = Job(request, row, ticket, self.network.config.text)
+        # A step for one token is so short there that reading two at once would take longer.
+        foresee = not self._is_static
+        job = Job(request, row, ticket, self.network.config.text, foresee=foresee)
         deadline = None if request.deadline_s is None else time.monotonic() + request.deadline_s
         with self._lock:
             self._check_usable()
@@ -226,6 +259,7 @@ class Engine:
             with self._device:
                 self._memory.clear()
                 self._prefixes.clear()
+                self._static = None
 
     def step(self) -> bool:
         """Do one step; whether there was something to do."""
@@ -279,12 +313,30 @@ class Engine:
 
     def _call(self, call: Call) -> None:
         """One call of the network, and what it means for each request in it."""
-        pieces = [piece for piece in call if piece.id in self._jobs]
+        static: list[Piece] = []
+        rest: list[Piece] = []
+        for piece in call:
+            if piece.id in self._jobs:
+                (static if self._takes(piece) else rest).append(piece)
+        for pieces, read in ((rest, self._read), (static, self._read_static)):
+            if pieces:
+                self._read_and_write(pieces, read)
+
+    def _takes(self, piece: Piece) -> bool:
+        return self._is_static and takes(self._jobs[piece.id], piece)
+
+    def _read(self, jobs: Sequence[Job], pieces: Sequence[Piece]) -> list[passes.Scored]:
+        return passes.read(self.network, self._memory, jobs, pieces)
+
+    def _read_static(self, jobs: Sequence[Job], pieces: Sequence[Piece]) -> list[passes.Scored]:
+        if self._static is None:
+            self._static = Static(self.network, self._memory, fuse=self._fuse)
+        return self._static.read(jobs, pieces)
+
+    def _read_and_write(self, pieces: Sequence[Piece], read: Read) -> None:
         jobs = [self._jobs[piece.id] for piece in pieces]
-        if not pieces:
-            return
         try:
-            scored = passes.read(self.network, self._memory, jobs, pieces)
+            scored = read(jobs, pieces)
         except BaseException as error:
             for piece in pieces:
                 failure = EngineError(f"the network failed with {len(pieces)} requests: {error}")
@@ -292,21 +344,21 @@ class Engine:
                 self._fail(piece.id, failure)
             if not isinstance(error, Exception):
                 raise
-            log.exception("a call of the network failed")
+            log.debug("a call of the network failed", exc_info=True)  # who waits is told
             return
         with self._lock:
             self._counts["calls"] += 1
             self._counts["read"] += sum(piece.count for piece in pieces)
-        for job, piece, (places, logits) in zip(jobs, pieces, scored, strict=True):
+        for job, piece, (places, said) in zip(jobs, pieces, scored, strict=True):
             self._keep_beginning(job, piece.start, piece.start + piece.count)
-            if logits is not None:
-                self._write(job, places, logits)
+            if said is not None:
+                self._write(job, places, said)
 
-    def _write(self, job: Job, places: range, logits: Tensor) -> None:
+    def _write(self, job: Job, places: range, said: Tensor | Token) -> None:
         """Hand out what one request says next."""
         id, before, forced = job.row.index, len(job.writer.answer), job.forced
         try:
-            job.write(places, logits)
+            job.write(places, said)
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             self._fail(id, error)
         with self._lock:
