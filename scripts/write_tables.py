@@ -1,6 +1,7 @@
-"""Write the measured tables of README.md and the model card from the file that `eval` wrote.
+"""Write the measured tables of the pages from the files that `eval` and `make bench` wrote.
 
     kosmos2 eval scenes --count 1000 --seed 777 --json > results/embedded-model.json
+    make bench                                          # writes results/bench.json
     python scripts/write_tables.py
 
 A table stands between two comments; what is there is replaced. `--check` only says whether it would
@@ -9,13 +10,13 @@ change anything.
 
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-MEASURED = ROOT / "results" / "embedded-model.json"
-PAGES = (ROOT / "README.md", ROOT / "src/kosmos2/assets/demo/README.md")
-BEGIN, END = "<!-- measured: embedded model -->", "<!-- end of measured -->"
+END = "<!-- end of measured -->"
 
 ROWS = (
     ("a plain phrase is found (IoU at least 0.5)", ("referring", "plain", "acc50")),
@@ -49,24 +50,124 @@ def table(measured: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def written(page: str, text: str) -> str:
-    """A page with the text between its two comments."""
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+REFERENCE = "transformers"
+OURS = {"kosmos2-fp32": "fp32", "kosmos2-int8": "int8", "kosmos2-int4": "int4"}
+SPEEDS = (  # what is said of a case, the case, the figure
+    ("first token: a picture, a prompt of 71 tokens", "first_token", "seconds"),
+    ("each further token", "decode_b1", "seconds_a_step"),
+    ("each step of 4 answers", "decode_b4", "seconds_a_step"),
+    ("each step of 16 answers", "decode_b16", "seconds_a_step"),
+    ("{phrases} phrases on one picture", "phrases", "seconds"),
+    ("{requests} mixed requests arriving: tokens a second", "arrivals", "tokens_a_second"),
+    ("the same: first token, 95th percentile", "arrivals", "first_token_p95_s"),
+    ("{pictures} pictures captioned: pictures a second", "captions", "pictures_a_second"),
+    ("process start to first answer", "cold_full", "seconds"),
+    ("most memory", "cold_full", "peak_bytes"),
+    ("the model in the package: process start to first answer", "cold_embedded", "seconds"),
+)  # fmt: skip
+
+
+def speed(measured: dict[str, Any]) -> str:
+    """How many times better than the reference, and the figures themselves."""
+    machine, cases = measured["machine"], measured["cases"]
+    ran = {peer: word for peer, word in OURS.items() if peer in measured["peers"]}
+    lines = [
+        f"{machine['processor']}, {machine['threads']} threads, "
+        f"{machine['bytes_a_second'] / 1e9:.0f} GB/s of memory, "
+        f"{machine['operations_a_second'] / 1e9:.0f} GFLOP/s in float32; random weights of full "
+        f"size; times better than transformers "
+        f"{measured['peers'][REFERENCE]['versions']['transformers']} in float32, side by side:",
+        "",
+        f"| | transformers | {' | '.join(ran.values())} |",
+        f"|---|---|{'---|' * len(ran)}",
+    ]
+    for words, name, what in SPEEDS:
+        case = cases.get(name, {"peers": {}})
+        if what not in case["peers"].get(REFERENCE, {}):
+            continue
+        row = [words.format_map(case), amount(case["peers"][REFERENCE][what]["median"], what)]
+        lines.append(f"| {' | '.join(row + [_better(case, peer, what) for peer in ran])} |")
+    shares = cases.get("decode_b1", {"peers": {}})["peers"]
+    if any("memory_share" in figures for figures in shares.values()):
+        row = [
+            f"{shares[peer]['memory_share']['median']:.0%}" if peer in shares else "-"
+            for peer in (REFERENCE, *ran)
+        ]
+        lines.append(f"| each further token: share of what memory allows | {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def amount(value: float, what: str) -> str:
+    """A figure with its unit."""
+    if what == "peak_bytes":
+        return f"{value / 2**30:.2f} GiB"
+    if what.endswith("_a_second"):
+        return f"{value:.3g}"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.3g} s"
+
+
+def _better(case: dict[str, Any], peer: str, what: str) -> str:
+    figures = case["peers"].get(peer, {}).get(what)
+    if figures is None or "better" not in figures:
+        return "-"
+    times = figures["better"]["median"]
+    return f"**{times:.{1 if times >= 10 else 2}f}x** ({amount(figures['median'], what)})"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table, the file that it is made of, and the pages that it may stand on."""
+
+    name: str
+    measured: Path
+    write: Callable[[dict[str, Any]], str]
+    pages: tuple[Path, ...]
+
+    @property
+    def begin(self) -> str:
+        """The comment before it."""
+        return f"<!-- measured: {self.name} -->"
+
+    def on(self, page: str) -> str:
+        """A page with this table between the two comments; the same where they are not."""
+        if self.begin not in page or not self.measured.is_file():
+            return page
+        before, rest = page.split(self.begin)
+        _, after = rest.split(END, 1)
+        table = self.write(json.loads(self.measured.read_text()))
+        return f"{before}{self.begin}\n{table}\n{END}{after}"
+
+
+BLOCKS = (
+    Block(
+        "embedded model",
+        ROOT / "results/embedded-model.json",
+        table,
+        (ROOT / "README.md", ROOT / "src/kosmos2/assets/demo/README.md"),
+    ),
+    Block(
+        "speed",
+        ROOT / "results/bench.json",
+        speed,
+        (ROOT / "README.md", ROOT / "docs/performance.md"),
+    ),
+)
 
 
 def main() -> int:
     """Write, or with --check compare."""
-    text = table(json.loads(MEASURED.read_text()))
-    stale = [page for page in PAGES if written(page.read_text(), text) != page.read_text()]
-    if "--check" in sys.argv[1:]:
-        for page in stale:
-            print(f"{page.relative_to(ROOT)} is not what {MEASURED.relative_to(ROOT)} says")
-        return 1 if stale else 0
-    for page in stale:
-        page.write_text(written(page.read_text(), text))
-    return 0
+    stale = 0
+    for block in BLOCKS:
+        for page in block.pages:
+            text = page.read_text()
+            if block.on(text) == text:
+                continue
+            stale += 1
+            if "--check" in sys.argv[1:]:
+                print(f"{page.relative_to(ROOT)} is not what {block.measured.name} says")
+            else:
+                page.write_text(block.on(text))
+    return int("--check" in sys.argv[1:] and stale > 0)
 
 
 if __name__ == "__main__":

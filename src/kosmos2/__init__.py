@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         PromptError,
     )
     from kosmos2.geometry import Box
-    from kosmos2.grounder import Kosmos2, Seen
+    from kosmos2.grounder import Kosmos2, Located, Seen
     from kosmos2.images import open_picture
     from kosmos2.markup import Entity, Problem, Text
     from kosmos2.options import Options
@@ -38,6 +38,7 @@ _HOMES = {
     "InputError": "kosmos2.errors",
     "Kosmos2": "kosmos2.grounder",
     "Kosmos2Error": "kosmos2.errors",
+    "Located": "kosmos2.grounder",
     "MarkupError": "kosmos2.errors",
     "Options": "kosmos2.options",
     "Problem": "kosmos2.markup",
@@ -60,6 +61,7 @@ __all__ = [
     "InputError",
     "Kosmos2",
     "Kosmos2Error",
+    "Located",
     "MarkupError",
     "Options",
     "Problem",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,22 @@ def draw(image: Any, answer: Grounded | Sequence[Marked], *, scores: bool = True
     return canvas
 
 
+def draw_heat(image: Any, heat: Sequence[Sequence[float]]) -> Image.Image:
+    """A new picture, upright and RGB: brightest where the map is warmest, dim where it is cold.
+
+    Args:
+        image: Anything `open_picture` accepts.
+        heat: Rows of numbers from 0 to 1, over the whole picture.
+    """
+    picture = open_picture(image).image
+    rows = [bytes(round(255 * min(max(value, 0.0), 1.0)) for value in row) for row in heat]
+    cells = Image.frombytes("L", (len(rows[0]), len(rows)), b"".join(rows))
+    warmth = cells.resize(picture.size, Image.Resampling.BICUBIC)
+    dim = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size), 0.6)
+    warm = Image.blend(picture, Image.new("RGB", picture.size, colour(0)), 0.2)
+    return Image.composite(warm, dim, warmth)
+
+
 def save(
     image: Any,
     answer: Grounded,
@@ -103,17 +120,23 @@ def save(
     picture = open_picture(image)
     if answer.picture is None:
         answer = replace(answer, picture=picture)
-    # A half-written file would look like an answer, so the name is given to it at the end.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole(path) as draft:
         if kind == ".png":
             draw(picture, answer, scores=scores).save(draft, format="PNG")
         else:
             draft.write_text(_written(kind, picture, answer, coords, scores), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file that appears whole or not at all: half a file would look like an answer."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    return path
 
 
 def _written(kind: str, picture: Picture, answer: Grounded, coords: str, scores: bool) -> str:

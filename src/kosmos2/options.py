@@ -24,6 +24,10 @@ class Options:
     no_repeat_ngram_size: int | None = None  # 0 is off; None takes the checkpoint's own
     seed: int | None = None  # None draws a fresh one; irrelevant when greedy
     stop: tuple[str, ...] = ()  # the answer ends before the first of these
+    grammar: bool | None = None  # only markup that can be read; None: all but `complete` want it
+    max_boxes: int | None = None  # of one phrase
+    every: bool = False  # box every thing that a phrase could mean, also the less certain ones
+    min_score: float = 0.0  # boxes of a lower score are left out; the markup keeps them
 
     def __post_init__(self) -> None:
         self._whole("max_new_tokens", 1)
@@ -34,9 +38,12 @@ class Options:
             self._whole("no_repeat_ngram_size", 0)
         if self.seed is not None:
             self._whole("seed", 0)
+        if self.max_boxes is not None:
+            self._whole("max_boxes", 1)
         self._number("temperature", 0.0, 100.0)
         self._number("length_penalty", -10.0, 10.0)
         self._number("top_p", 0.0, 1.0)
+        self._number("min_score", 0.0, 1.0)
         if self.top_p == 0:
             raise ConfigError("top_p is 0, which keeps no token; give a number above 0, up to 1")
         if self.min_new_tokens > self.max_new_tokens:
@@ -48,6 +55,16 @@ class Options:
             raise ConfigError(
                 f"beams={self.beams} with temperature={self.temperature}: beam search does not "
                 "sample; set one of them back to its default"
+            )
+        for name, values in (("grammar", (None, True, False)), ("every", (True, False))):
+            if not any(getattr(self, name) is value for value in values):
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; it can be {', '.join(map(str, values))}"
+                )
+        if self.grammar is False and (self.every or self.max_boxes is not None):
+            raise ConfigError(
+                "every and max_boxes are rules of the grammar, which is off; "
+                "leave out grammar=False"
             )
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise ConfigError(f"stop is {self.stop!r}; give a tuple of non-empty texts")

@@ -54,6 +54,7 @@ class Grounded:
     model: str = ""
     image: ImageSize | None = None  # taken from the picture where there is one
     tokens: int = 0  # how many the model wrote
+    forced: int = 0  # of these, known before their turn: the grammar left no choice
     picture: Picture | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +85,7 @@ class Grounded:
             "finish": self.finish,
             "prompt": self.prompt,
             "tokens": self.tokens,
+            "forced": self.forced,
         }
 
     @classmethod
@@ -114,6 +116,7 @@ class Grounded:
             model=_read(values, "model", str, ""),
             image=image,
             tokens=_read(values, "tokens", int, 0),
+            forced=_read(values, "forced", int, 0),
         )
 
     def to_tuple(self) -> tuple[str, list[tuple[str, tuple[int, int], list[Corners]]]]:

@@ -13,7 +13,9 @@ from kosmos2.evaluate.scenes import evaluate
 from kosmos2.images import open_picture
 from kosmos2.markup import reference_extract
 from kosmos2.model import Network
+from kosmos2.scenes.draw import draw_scene
 from kosmos2.scenes.layout import compose
+from kosmos2.scenes.sentences import kinds
 from kosmos2.weights.fetch import DEMO_FOLDER
 
 EXAMPLE = resources.files("kosmos2") / "assets/examples/snowman.jpg"
@@ -73,6 +75,48 @@ def test_it_is_far_better_than_chance_on_scenes_it_never_saw(model):
     assert measured["caption"]["f1"] > 0.5
     assert measured["questions"]["accuracy"] > 0.5
     assert measured["absent"]["auc"] > 0.7
+
+
+def test_the_grammar_changes_nothing_that_was_well_formed(model):
+    scenes = [compose(31_337, index) for index in range(10)]
+    seen = model.see([draw_scene(scene, 224) for scene in scenes])
+    broken = 0
+    for verb in (
+        lambda **how: model.caption(seen, detailed=True, **how),
+        lambda **how: model.ground(seen, "the dog", **how),
+        lambda **how: model.ask(seen, "How many dogs are there?", **how),
+    ):
+        for on, off in zip(verb(), verb(grammar=False), strict=True):
+            if {problem.kind for problem in off.problems} <= {"phrase_without_box"}:
+                assert on.markup == off.markup
+                scores = [[b.score for e in a.entities for b in e.boxes] for a in (on, off)]
+                assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+            else:
+                broken += 1
+    assert broken < 5
+
+
+def test_it_locates_what_it_grounds_and_draws_the_edges_closer(model, example):
+    for thing in SCENE.things:
+        found = model.locate(example, f"the {thing.noun}")
+        assert found.boxes[0].iou(thing.box) > 0.5, thing.noun
+        assert found.presence > 0.5
+        across, down = (thing.box.x1 + thing.box.x2) / 2, (thing.box.y1 + thing.box.y2) / 2
+        assert found.heat[int(down * 32)][int(across * 32)] > 0.5, thing.noun
+    there, absent = model.locate(example, ["a snowman", "a xylophone"])
+    assert there.presence > absent.presence
+
+
+def test_every_one_of_several_things_is_found_where_a_single_one_was_asked_for(model):
+    scenes = [compose(991, index) for index in range(40)]
+    plain = every = 0
+    for scene in scenes:
+        several = [kind for kind in kinds(scene) if len(kind) > 1]
+        if several:
+            seen, phrase = model.see(draw_scene(scene, 224)), f"a {several[0][0].noun}"
+            plain += len(model.ground(seen, phrase).entities[0].boxes)
+            every += len(model.ground(seen, phrase, every=True).entities[0].boxes)
+    assert every > 1.2 * plain > 0
 
 
 def test_the_reference_library_reads_it_and_answers_the_same(model, example):

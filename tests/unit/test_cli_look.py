@@ -249,3 +249,47 @@ def test_a_folder_is_named_and_loaded(picture, tiny_folder, capsys):
     assert document["model"] == str(tiny_folder)
     assert main([*words, str(tiny_folder), "--offline", "--dtype", "bfloat16"]) == 0
     assert json.loads(capsys.readouterr().out)["image"] == document["image"]
+
+
+def test_a_phrase_is_located_with_its_boxes_and_their_scores(run, picture, tiny_model):
+    found = tiny_model.locate(picture, "a dog", best=3)
+    code, out, err = run("locate", picture, "a dog", "--best", 3)
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == f"a dog: {found.presence:.0%} there"
+    assert [line.split()[-1] for line in lines[2:]] == [f"{b.score:.2f}" for b in found.boxes]
+    code, out, err = run("locate", picture, "a dog", "--best", 3, "--json", "--coords", "px")
+    document = json.loads(out)
+    assert document.pop("file") == str(picture)
+    assert document == json.loads(json.dumps(found.to_dict("px", 60, 40)))
+
+
+@pytest.mark.parametrize("kind", ["png", "json"])
+def test_what_was_located_is_saved(run, picture, tmp_path, tiny_model, kind):
+    place = tmp_path / f"heat.{kind}"
+    code, out, err = run("locate", picture, "a dog", "--save", place, "--json")
+    assert (code, err) == (0, f"saved {place}\n")
+    if kind == "json":
+        assert json.loads(place.read_text()) == json.loads(out)
+    else:
+        with Image.open(place) as drawn:
+            assert drawn.size == (60, 40)
+            assert drawn.tobytes() != Image.open(picture).tobytes()
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_a_map_is_no_page(run, picture, tmp_path):
+    code, _, err = run("locate", picture, "a dog", "--save", tmp_path / "heat.html")
+    assert code == 64
+    assert ".png, .json" in err
+
+
+def test_rules_for_boxes_are_settings_like_others(run, picture, tiny_model):
+    words = ("--every", "--max-boxes", 2, "--min-score", 0.1, "--no-grammar")
+    assert run("caption", picture, *words)[0] == 64
+    code, out, _ = run("complete", picture, "<grounding>", *words[:-1], "--json", *FEW)
+    answer = tiny_model.complete(
+        picture, "<grounding>", every=True, max_boxes=2, min_score=0.1, max_new_tokens=6
+    )
+    assert code == 0
+    assert json.loads(out)["markup"] == answer.markup

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from kosmos2.drawing import FORMATS, draw, save
+from kosmos2.drawing import FORMATS, draw, draw_heat, save
 from kosmos2.errors import ImageError, InputError
 from kosmos2.geometry import Box
 from kosmos2.markup import Entity, Problem
@@ -186,3 +186,14 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_half_one(tmp_path, phot
         save(photo, Grounded(text="other"), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_heat_map_leaves_the_warm_bright_and_dims_the_cold():
+    plain = Image.new("RGB", (64, 64), (120, 200, 90))
+    heat = [[1.0 if column >= 16 else 0.0 for column in range(32)] for _ in range(32)]
+    drawn = draw_heat(plain, heat)
+    assert drawn.size == plain.size
+    cold, warm = drawn.getpixel((4, 32)), drawn.getpixel((60, 32))
+    assert sum(cold) < sum(warm) / 2
+    assert len(set(cold)) == 1  # grey
+    assert plain.getpixel((4, 32)) == (120, 200, 90)

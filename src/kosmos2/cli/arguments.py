@@ -19,10 +19,11 @@ from kosmos2.geometry import COORDS
 from kosmos2.options import Options
 
 DTYPES = ("float32", "bfloat16", "float16")
+QUANTIZE = ("int8", "int4")
 FORMATS = (".png", ".svg", ".html", ".json")
 SETTINGS = (
     "max_new_tokens", "temperature", "top_p", "top_k", "beams", "seed", "no_repeat_ngram_size",
-    "stop",
+    "stop", "grammar", "max_boxes", "every", "min_score",
 )  # fmt: skip
 
 Commands = Any  # argparse keeps the name of its own type to itself
@@ -31,6 +32,7 @@ _EXAMPLES = """\
 examples:
   kosmos2 caption photo.jpg --save boxes.png
   kosmos2 ground photo.jpg "a dog" "the red cup"
+  kosmos2 locate photo.jpg "a dog" --save heat.png
   kosmos2 describe photo.jpg --box 0.1,0.2,0.5,0.9
   kosmos2 ask photo.jpg "What is [this animal]?" --box 0.1,0.2,0.5,0.9
   kosmos2 caption *.jpg --json > captions.jsonl
@@ -102,15 +104,18 @@ def model_options(parser: Parser) -> None:
     )
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (a GPU if there is one)")
     group.add_argument("--dtype", choices=DTYPES, help="(float32 on a CPU, bfloat16 on a GPU)")
+    group.add_argument(
+        "--quantize", choices=QUANTIZE, help="round the weights: less memory, faster on a CPU"
+    )
     group.add_argument("--revision", help="branch, tag or commit of a hub name")
     group.add_argument("--offline", action="store_true", help="never ask the network")
 
 
-def answer_options(parser: Parser) -> None:
+def answer_options(parser: Parser, formats: Sequence[str] = FORMATS) -> None:
     """What the answer looks like and where it goes."""
     group = parser.add_argument_group("answer")
     group.add_argument("--json", action="store_true", help="one JSON document a line, no more")
-    group.add_argument("--save", metavar="FILE", help=f"write it too: {', '.join(FORMATS)}")
+    group.add_argument("--save", metavar="FILE", help=f"write it too: {', '.join(formats)}")
     group.add_argument(
         "--coords", choices=COORDS, default=COORDS[0], help="unit of all boxes (%(default)s)"
     )
@@ -137,6 +142,17 @@ def setting_options(parser: Parser) -> None:
     group.add_argument(
         "--stop", action="append", default=SUPPRESS, metavar="TEXT",
         help="end before this text; can be given again",
+    )  # fmt: skip
+    group = parser.add_argument_group("boxes")
+    add("--max-boxes", int, "most boxes of one phrase (as many as the model writes)")
+    add("--min-score", float, f"leave out boxes below this score ({usual.min_score:g})")
+    group.add_argument(
+        "--every", action="store_true", default=SUPPRESS,
+        help="box every thing that a phrase could mean",
+    )  # fmt: skip
+    group.add_argument(
+        "--grammar", action=argparse.BooleanOptionalAction, default=SUPPRESS,
+        help="let the model write only markup that can be read (on, but for complete)",
     )  # fmt: skip
 
 

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from kosmos2.images import Picture
     from kosmos2.result import Grounded
 
+LOCATED = (".png", ".json")
 TOGETHER = 8  # pictures that are read and answered at once
 
 
 def add(commands: Commands) -> None:
-    """Add caption, ground, describe, ask and complete."""
+    """Add caption, ground, locate, describe, ask and complete."""
     caption = command(commands, "caption", _several, "say what is in a picture, with boxes")
     caption.add_argument("images", nargs="+", metavar="IMAGE")
     caption.add_argument("--detailed", action="store_true", help="in several sentences")
@@ -35,6 +36,14 @@ def add(commands: Commands) -> None:
     ground = command(commands, "ground", _single, "find what phrases name")
     _image(ground)
     ground.add_argument("phrases", nargs="+", metavar="PHRASE")
+    locate = command(commands, "locate", _located, "weigh all places where a phrase may be")
+    _image(locate)
+    locate.add_argument("phrase", metavar="PHRASE")
+    locate.add_argument(
+        "--best", type=words.whole(1), default=5, metavar="N", help="most boxes (%(default)s)"
+    )
+    words.answer_options(locate, LOCATED)
+    words.model_options(locate)
     describe = command(commands, "describe", _single, "say what stands in a box")
     _image(describe)
     _box(describe, required=True)
@@ -74,7 +83,7 @@ def _single(arguments: Namespace) -> int:
     from kosmos2.images import open_picture
 
     settings = words.settings(arguments)
-    (place,) = _places(arguments.save, [arguments.image])
+    (place,) = _places(arguments.save, [arguments.image], words.FORMATS)
     picture = open_picture(arguments.image)
     wanted = _wanted(arguments, picture)
     shown = _Shown.of(arguments)
@@ -92,7 +101,7 @@ def _several(arguments: Namespace) -> int:
         return _single(arguments)
     settings = words.settings(arguments)
     names = arguments.images
-    left = list(zip(names, _places(arguments.save, names)))
+    left = list(zip(names, _places(arguments.save, names, words.FORMATS)))
     shown = _Shown.of(arguments)
     model: Kosmos2 | None = None
     code = 0
@@ -123,6 +132,42 @@ def _several(arguments: Namespace) -> int:
             if left and not shown.as_json:
                 output.show("")
     return code
+
+
+def _located(arguments: Namespace) -> int:
+    """All places of one phrase: a table of boxes, and a picture of how warm each cell is."""
+    from kosmos2.images import open_picture
+    from kosmos2.markup import Entity
+    from kosmos2.result import Grounded
+
+    (place,) = _places(arguments.save, [arguments.image], LOCATED)
+    picture = open_picture(arguments.image)
+    prompts.ground(arguments.phrase)
+    shown = _Shown.of(arguments)
+    found = load(arguments).locate(picture, arguments.phrase, best=arguments.best)
+    size = (picture.width, picture.height)
+    document = _json({**found.to_dict(shown.coords, *size), "file": arguments.image})
+    answer = Grounded(
+        text=found.phrase,
+        entities=(Entity(found.phrase, 0, len(found.phrase), found.boxes),),
+        picture=picture,
+    )
+    if shown.as_json:
+        output.show(document)
+    else:
+        output.show(f"{output.sentence(answer, colours=shown.colours)}: {found.presence:.0%} there")
+        for line in output.table(answer, shown.coords, colours=shown.colours):
+            output.show(line)
+    if place is not None:
+        from kosmos2.drawing import draw, draw_heat, whole
+
+        with whole(place) as draft:
+            if place.suffix.lower() == ".json":
+                draft.write_text(document + "\n", encoding="utf-8")
+            else:
+                draw(draw_heat(picture, found.heat), answer).save(draft, format="PNG")
+        output.note(f"saved {place}")
+    return 0
 
 
 def _wanted(arguments: Namespace, picture: Picture) -> dict[str, Any]:
@@ -203,10 +248,7 @@ def _finish(
 ) -> None:
     """Show what is to be shown of a whole answer, and write its file."""
     if shown.as_json:
-        # With another encoding than UTF-8, letters it lacks are escaped as JSON has it.
-        letters = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
-        document = {**answer.to_dict(shown.coords), "file": name}
-        output.show(json.dumps(document, ensure_ascii=not letters))
+        output.show(_json({**answer.to_dict(shown.coords), "file": name}))
     else:
         if not shown.live:
             output.show(output.sentence(answer, colours=False))
@@ -221,7 +263,13 @@ def _finish(
         output.note(f"saved {place}")
 
 
-def _places(save: str | None, names: Sequence[str]) -> list[Path | None]:
+def _json(document: dict[str, Any]) -> str:
+    """One line; with another encoding than UTF-8, letters it lacks are escaped as JSON has it."""
+    letters = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+    return json.dumps(document, ensure_ascii=not letters)
+
+
+def _places(save: str | None, names: Sequence[str], formats: Sequence[str]) -> list[Path | None]:
     """Where each answer is written; of several, each gets its number into the name.
 
     Raises:
@@ -230,10 +278,10 @@ def _places(save: str | None, names: Sequence[str]) -> list[Path | None]:
     if save is None:
         return [None] * len(names)
     path = Path(save)
-    if path.suffix.lower() not in words.FORMATS:
+    if path.suffix.lower() not in formats:
         raise UsageError(
             f"--save {save}: an answer is saved by the end of its name; "
-            f"end it in {', '.join(words.FORMATS)}"
+            f"end it in {', '.join(formats)}"
         )
     if not path.parent.is_dir():
         raise UsageError(f"--save {save}: there is no folder {path.parent}; make it first")

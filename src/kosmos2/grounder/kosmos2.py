@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
 import torch
 
 from kosmos2.config import Config
-from kosmos2.errors import ConfigError, InputError
+from kosmos2.errors import ConfigError, InputError, PromptError
 from kosmos2.grounder import tasks
+from kosmos2.grounder.locating import TRIES, Located, located
+from kosmos2.grounder.looks import Looks, weights_of
 from kosmos2.grounder.reading import Ask
 from kosmos2.grounder.run import Runner
 from kosmos2.grounder.seen import Seen
@@ -61,7 +63,9 @@ class Kosmos2:
             Processor(tokenizer, network.config),
             no_repeat_ngram_size=no_repeat_ngram_size,
             model=name,
+            batch=batch,
         )
+        self._looks = Looks()
 
     @classmethod
     def load(
@@ -70,6 +74,7 @@ class Kosmos2:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        quantize: str | None = None,
         revision: str | None = None,
         offline: bool | None = None,
         batch: int = 16,
@@ -82,21 +87,24 @@ class Kosmos2:
                 "microsoft/kosmos-2-patch14-224".
             device: None takes a GPU if there is one.
             dtype: None takes float32 on a CPU and bfloat16 on a GPU.
+            quantize: "int8" or "int4" rounds the large matrices while they are loaded: a quarter
+                of float32's memory and less, and several times as fast on a CPU, for answers that
+                may differ a little. (A GPU gains nothing from it yet.)
             revision: of a hub name: branch, tag or commit.
             offline: never ask the network; None does as HF_HUB_OFFLINE says.
-            batch: most prompts that go through the network together.
+            batch: most answers that are written side by side.
             on_progress: called with bytes done and bytes known of while downloading.
 
         Raises:
             CheckpointError: no such model, or files that are not what they should be.
-            ConfigError: a device or dtype that does not exist here.
+            ConfigError: a device, dtype or way to quantise that does not exist here.
         """
         place = _device(device)
         kind = _dtype(dtype, place)
         folder = resolve(model, revision=revision, offline=offline, on_progress=on_progress)
         own = read_generation_config(folder)
         return cls(
-            load_network(folder, device=place, dtype=kind),
+            load_network(folder, device=place, dtype=kind, quantize=quantize),
             Tokenizer.load(folder),
             name=str(model),
             no_repeat_ngram_size=own.get("no_repeat_ngram_size", NO_REPEAT_NGRAM_SIZE),
@@ -136,6 +144,8 @@ class Kosmos2:
     def see(self, image: Any) -> Any:
         """Look at a picture, or at several, once; ask about it as often as you like.
 
+        The last pictures are remembered by their content, so the same one again costs nothing.
+
         Raises:
             ImageError: one that cannot be read; nothing was looked at.
             InputError: one that another model has seen.
@@ -148,11 +158,24 @@ class Kosmos2:
                     f"{one.picture.name} was seen by another model; give the picture itself"
                 )
         opened = [one if isinstance(one, Seen) else open_picture(one) for one in image]
-        fresh = list(dict.fromkeys(one for one in opened if isinstance(one, Picture)))
-        looked = {
-            picture: seen for part in self._parts(fresh) for picture, seen in self._look(part)
-        }
-        return [one if isinstance(one, Seen) else looked[one] for one in opened]
+        weights = weights_of(self.network)
+        latents: dict[Picture, torch.Tensor] = {}
+        fresh: list[Picture] = []
+        for picture in dict.fromkeys(one for one in opened if isinstance(one, Picture)):
+            known = self._looks.get((picture.digest, weights))
+            if known is None:
+                fresh.append(picture)
+            else:
+                latents[picture] = known
+        for first in range(0, len(fresh), self.batch):
+            part = fresh[first : first + self.batch]
+            for picture, latent in zip(part, self._look(part), strict=True):
+                latents[picture] = latent
+                self._looks.put((picture.digest, weights), latent)
+        return [
+            one if isinstance(one, Seen) else Seen(one, latents[one], by=self.network)
+            for one in opened
+        ]
 
     @overload
     def caption(
@@ -183,7 +206,13 @@ class Kosmos2:
     def ground(self, image: Any, phrases: str | Sequence[str], **settings: Any) -> Any:
         """Find what a phrase names, or each of several phrases.
 
-        Every phrase is an entity of the answer; one that was tied to nothing has no boxes.
+        Every phrase is an entity of the answer; one that was tied to nothing has no boxes. The
+        picture is looked at once, and read once, for all of them.
+
+        A model says one box for "a cat" though there are three. With `every=True` it is made to go
+        on until it repeats itself; what it then is not sure of is left out. Where the embedded
+        model found 42 % of the cats (precision 0.89), it finds 63 % (0.91); where there is one cat
+        only, precision falls from 0.94 to 0.82. (114 scenes of seed 991, several things of a kind.)
         """
         options = Options.of(**settings)
         several = [phrases] if isinstance(phrases, str) else list(phrases)
@@ -195,6 +224,69 @@ class Kosmos2:
         count = len(several)
         merged = [tasks.together(named[i : i + count]) for i in range(0, len(named), count)]
         return merged if many else merged[0]
+
+    @overload
+    def locate(
+        self,
+        image: OneImage,
+        phrase: str,
+        *,
+        best: int = ...,
+        refine: bool = ...,
+        overlap: float = ...,
+    ) -> Located: ...
+    @overload
+    def locate(
+        self,
+        image: OneImage,
+        phrase: list[str] | tuple[str, ...],
+        *,
+        best: int = ...,
+        refine: bool = ...,
+        overlap: float = ...,
+    ) -> list[Located]: ...
+    def locate(
+        self,
+        image: OneImage,
+        phrase: Any,
+        *,
+        best: int = 5,
+        refine: bool = True,
+        overlap: float = 0.5,
+    ) -> Any:
+        """Say where a phrase may be: the best few boxes, a heat map, and whether it is there.
+
+        All places are weighed at once, where `ground` takes the likeliest upper-left corner and
+        then the likeliest lower-right one.
+
+        Args:
+            image: one picture.
+            phrase: what to look for; a list gives a list.
+            best: most boxes; they come with the likeliest first, and may be fewer.
+            refine: whether each edge is moved within its cell, to where the probabilities of the
+                neighbouring cells put it. `ground` names cells of 32 to a side. On scenes that the
+                embedded model never saw this raises the mean overlap (IoU) from 0.775 to 0.803
+                (699 phrases, results/refine.json).
+            overlap: boxes that overlap a better one by more are left out.
+
+        Raises:
+            InputError: several pictures, no phrase, or numbers that cannot be.
+        """
+        if isinstance(image, list | tuple):
+            raise PromptError("phrases are located in one picture at a time; give one, not a list")
+        if not isinstance(best, int) or isinstance(best, bool) or best < 1:
+            raise InputError(f"best is {best!r}; give a whole number of at least 1")
+        if not isinstance(overlap, int | float) or not 0 <= overlap <= 1:
+            raise InputError(f"overlap is {overlap!r}; give a number from 0 to 1")
+        phrases = [phrase] if isinstance(phrase, str) else list(phrase)
+        asks = tasks.ground(self.see(image), phrases)
+        # A box has one of the first corners that are tried, so more boxes want more of them.
+        corners = self.runner.corners(asks, tries=max(TRIES, best))
+        found = [
+            located(asked, each, best=best, refine=refine, overlap=overlap)
+            for asked, each in zip(phrases, corners, strict=True)
+        ]
+        return found[0] if isinstance(phrase, str) else found
 
     @overload
     def describe(
@@ -265,20 +357,14 @@ class Kosmos2:
         return answers if many else answers[0]
 
     def answer(self, asks: Sequence[Ask], options: Options) -> list[Grounded]:
-        """Answer asks of one kind about any pictures; what every verb comes down to."""
-        return [answer for part in self._parts(asks) for answer in self.runner.whole(part, options)]
-
-    def _parts(self, things: Sequence[Any]) -> Iterable[Sequence[Any]]:
-        return (things[i : i + self.batch] for i in range(0, len(things), self.batch))
+        """Answer asks about any pictures; what every verb comes down to."""
+        return self.runner.whole(asks, options)
 
     @torch.inference_mode()
-    def _look(self, pictures: Sequence[Picture]) -> list[tuple[Picture, Seen]]:
+    def _look(self, pictures: Sequence[Picture]) -> list[torch.Tensor]:
         pixels = self.runner.processor.pixels(pictures).to(self.network.device)
-        latents = self.network.look(pixels)
-        return [
-            (picture, Seen(picture, latent, by=self.network))
-            for picture, latent in zip(pictures, latents)
-        ]
+        # Each by itself: one that is kept must not keep its whole batch.
+        return [latents.clone() for latents in self.network.look(pixels)]
 
 
 def _device(device: str | torch.device | None) -> torch.device:

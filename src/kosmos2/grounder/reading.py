@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kosmos2.engine.grammar import SAME
 from kosmos2.engine.token import Completion, Token
+from kosmos2.geometry import Box
 from kosmos2.grounder.seen import Seen
-from kosmos2.markup import GROUNDING, Reader
+from kosmos2.markup import GROUNDING, Entity, Reader
 from kosmos2.markup.events import Event, gather
+from kosmos2.options import Options
 from kosmos2.prompts import Prompt
 from kosmos2.result import Finish, Grounded
 from kosmos2.tokenizer import Tokenizer
+
+# With `every`: the least score of a phrase's second box and those after it. See `MORE_ABOVE`.
+FURTHER = 0.15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,19 +27,21 @@ class Ask:
     prompt: Prompt
     seen: Seen | None
     with_prompt: bool  # whether the prompt's words are part of the answer
+    grammar: bool  # whether the answer is to be markup that can be read, if nobody says otherwise
     one_object: bool = False  # whether the answer ends with its first object
 
 
 class Reading:
     """The answer to one ask, as far as it has come."""
 
-    def __init__(self, ask: Ask, tokenizer: Tokenizer, *, stop: Sequence[str], model: str) -> None:
+    def __init__(self, ask: Ask, tokenizer: Tokenizer, options: Options, *, model: str) -> None:
         self.ask = ask
         self.done = False
+        self._options = options
         self._model = model
         self._tokenizer = tokenizer
         self._reader = Reader()
-        self._held = _Held(stop)
+        self._held = _Held(options.stop)
         self._markup: list[str] = []
         self._events: list[Event] = []
         self._finish: Finish = "stop"
@@ -72,12 +80,13 @@ class Reading:
             )
         return events
 
-    def opening(self) -> list[Event]:
-        """What the prompt's own words gave, before any token came."""
+    @property
+    def events(self) -> list[Event]:
+        """All so far; before any token came, what the prompt's own words gave."""
         return list(self._events)
 
-    def whole(self) -> Grounded:
-        """The finished answer."""
+    def whole(self, *, forced: int = 0) -> Grounded:
+        """The finished answer, of which so many tokens were known before their turn."""
         assert self.done, "the answer goes on"
         parsed = gather(self._events)
         seen = self.ask.seen
@@ -90,20 +99,43 @@ class Reading:
             prompt=self.ask.prompt.markup,
             model=self._model,
             tokens=self._tokens,
+            forced=forced,
             picture=seen.picture if seen else None,
         )
 
     def _end(self, finish: Finish) -> None:
         for text, logprob in self._held.rest():
             self._read(text, logprob)
-        self._events += self._reader.close()
+        self._take(self._reader.close())
         self._finish = finish
         self.done = True
 
     def _read(self, text: str, logprob: float | None) -> None:
         if text:
             self._markup.append(text)
-            self._events += self._reader.feed(text, logprob)
+            self._take(self._reader.feed(text, logprob))
+
+    def _take(self, events: Sequence[Event]) -> None:
+        """Keep what was read, without the boxes that are not wanted."""
+        for event in events:
+            if isinstance(event, Entity) and (self._options.min_score or self._options.every):
+                boxes = self._wanted(event.boxes)
+                if not boxes:
+                    continue
+                event = replace(event, boxes=boxes)
+            self._events.append(event)
+
+    def _wanted(self, boxes: Sequence[Box]) -> tuple[Box, ...]:
+        """Those that are certain enough; one that the asker gave has no score and stays."""
+        kept: list[Box] = []
+        for box in boxes:
+            # Where the model had to go on, what it was not sure of is no second thing.
+            further = self._options.every and kept
+            least = max(self._options.min_score, FURTHER if further else 0.0)
+            again = further and any(box.iou(other) >= SAME for other in kept)
+            if box.score is None or (box.score >= least and not again):
+                kept.append(box)
+        return tuple(kept)
 
 
 class _Held:

@@ -19,7 +19,7 @@ BETWEEN = ", "  # phrases of one answer
 def caption(seen: Seen, *, detailed: bool, grounded: bool) -> Ask:
     """A brief caption goes on from its prompt, "An image of"; a detailed one stands alone."""
     prompt = prompts.caption(grounded=grounded, detailed=detailed)
-    return Ask(prompt=prompt, seen=seen, with_prompt=not detailed)
+    return Ask(prompt=prompt, seen=seen, with_prompt=not detailed, grammar=grounded)
 
 
 def ground(seen: Seen, phrases: Sequence[str]) -> list[Ask]:
@@ -27,7 +27,13 @@ def ground(seen: Seen, phrases: Sequence[str]) -> list[Ask]:
     if not phrases:
         raise PromptError("no phrases to ground; give at least one")
     return [
-        Ask(prompt=prompts.ground(phrase), seen=seen, with_prompt=True, one_object=True)
+        Ask(
+            prompt=prompts.ground(phrase),
+            seen=seen,
+            with_prompt=True,
+            grammar=True,
+            one_object=True,
+        )
         for phrase in phrases
     ]
 
@@ -35,18 +41,18 @@ def ground(seen: Seen, phrases: Sequence[str]) -> list[Ask]:
 def describe(seen: Seen, box: prompts.Boxes, *, grounded: bool) -> Ask:
     """The prompt ends in "is"; the answer is what comes after."""
     prompt = prompts.describe(box, grounded=grounded)  # type: ignore[arg-type]  # checked there
-    return Ask(prompt=prompt, seen=seen, with_prompt=False)
+    return Ask(prompt=prompt, seen=seen, with_prompt=False, grammar=grounded)
 
 
 def ask(seen: Seen, question: str, boxes: prompts.Boxes | None, *, grounded: bool) -> Ask:
     """The answer is what comes after "Answer:"."""
     prompt = prompts.ask(question, boxes=boxes, grounded=grounded)
-    return Ask(prompt=prompt, seen=seen, with_prompt=False)
+    return Ask(prompt=prompt, seen=seen, with_prompt=False, grammar=grounded)
 
 
 def complete(seen: Seen | None, prompt: str) -> Ask:
     """Raw markup is answered with the markup it began with, as the reference does."""
-    return Ask(prompt=prompts.complete(prompt), seen=seen, with_prompt=True)
+    return Ask(prompt=prompts.complete(prompt), seen=seen, with_prompt=True, grammar=False)
 
 
 def found(answer: Grounded, phrase: str) -> Grounded:
@@ -81,4 +87,5 @@ def together(answers: Sequence[Grounded]) -> Grounded:
         prompt=BETWEEN.join(answer.prompt for answer in answers),
         finish="length" if any(a.finish == "length" for a in answers) else "stop",
         tokens=sum(answer.tokens for answer in answers),
+        forced=sum(answer.forced for answer in answers),
     )
