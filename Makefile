@@ -1,8 +1,9 @@
-# Three commands: `make demo`, `make test`, `make check`. Each first makes `.venv` in this folder and
-# installs into it what is missing; once that is done nothing here needs a network.
+# Four commands: `make demo`, `make test`, `make check`, `make bench`. Each first makes `.venv` in this
+# folder and installs into it what is missing; once that is done nothing here needs a network.
 #
 #   make PYTHON=python3.12      the interpreter that `.venv` is made from (3.11 or newer)
 #   make test ARGS='-k markup'  more words for pytest
+#   make bench ARGS=--quick     more words for benchmarks/run.py
 
 PYTHON ?= python3
 # The networks of the tests are small: more threads would only wait for each other.
@@ -13,12 +14,13 @@ OFFLINE = HF_HUB_OFFLINE=1
 PYTEST = $(OFFLINE) OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest $(ARGS)
 EXAMPLE = src/kosmos2/assets/examples/snowman.jpg
 
-.PHONY: help demo test check fix clean
+.PHONY: help demo test check bench fix clean
 
 help:
 	@echo 'make demo    caption a picture with the model in the package, draw its boxes on demo.png'
 	@echo 'make test    the tests'
 	@echo 'make check   format, lint, types, import rows, then the tests: what CI runs'
+	@echo 'make bench   how fast it is, against transformers: 25 minutes, 20 GiB; ARGS=--quick takes 5'
 	@echo 'make fix     format, and mend what ruff can mend'
 	@echo 'make clean   delete what these commands left behind, except .venv'
 
@@ -35,6 +37,10 @@ check: .venv/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST)
+
+# No OMP_NUM_THREADS here: everybody takes what is there. `exec`, so that Ctrl-C is between the two.
+bench: .venv/.installed-dev
+	@exec env $(OFFLINE) $(BIN)/python benchmarks/run.py $(ARGS)
 
 fix: .venv/.installed-dev
 	$(BIN)/ruff format .
