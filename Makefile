@@ -3,15 +3,17 @@
 #
 #   make PYTHON=python3.12      the interpreter that `.venv` is made from (3.11 or newer)
 #   make test ARGS='-k markup'  more words for pytest
+#   make test WORKERS=0         all tests in one process; those of full size need it
 #   make bench ARGS=--quick     more words for benchmarks/run.py
 
 PYTHON ?= python3
-# The networks of the tests are small: more threads would only wait for each other.
-OMP_NUM_THREADS ?= 2
+# The networks of the tests are small: processes side by side help, threads only wait for each other.
+OMP_NUM_THREADS ?= 1
+WORKERS ?= auto
 ARGS =
 BIN = .venv/bin
 OFFLINE = HF_HUB_OFFLINE=1
-PYTEST = $(OFFLINE) OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest $(ARGS)
+PYTEST = $(OFFLINE) OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 EXAMPLE = src/kosmos2/assets/examples/snowman.jpg
 
 .PHONY: help demo test check bench fix clean

@@ -117,6 +117,8 @@ def test_stopping_leaves_no_process_and_no_file(folder, tmp_path, how):
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT | {"TMPDIR": str(tmp_path)},  # a killed driver cannot tidy up
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         for line in driver.stderr:
