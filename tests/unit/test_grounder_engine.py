@@ -135,11 +135,11 @@ def test_uncertain_boxes_stay_in_the_markup_only(model):
     every = model.complete(picture(), opened, grammar=True, **SHORT)
     scores = sorted(box.score for entity in every.entities for box in entity.boxes)
     assert len(scores) > 1
-    least = scores[len(scores) // 2]
+    least = (scores[0] + scores[1]) / 2  # no score lies on it: they may differ in the last digit
     sure = model.complete(picture(), opened, grammar=True, min_score=least, **SHORT)
     kept = [box for entity in sure.entities for box in entity.boxes]
     assert sure.markup == every.markup
-    assert sorted(box.score for box in kept) == [score for score in scores if score >= least]
+    assert sorted(box.score for box in kept) == pytest.approx(scores[1:])
     assert all(entity.boxes for entity in sure.entities)
     found = model.ground(picture(), "a dog", min_score=1.0, **SHORT)
     assert [(entity.phrase, entity.boxes) for entity in found.entities] == [("a dog", ())]
