@@ -104,7 +104,7 @@ class Kosmos2:
         folder = resolve(model, revision=revision, offline=offline, on_progress=on_progress)
         own = read_generation_config(folder)
         return cls(
-            load_network(folder, device=place, dtype=kind, quantize=quantize),
+            load_network(folder, device=place, dtype=kind, quantize=quantize, pack=True),
             Tokenizer.load(folder),
             name=str(model),
             no_repeat_ngram_size=own.get("no_repeat_ngram_size", NO_REPEAT_NGRAM_SIZE),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kosmos2.config import TextConfig
 from kosmos2.model.cache import Cache
 from kosmos2.model.layers import Attention, FeedForward, Mask, attention_bias
+from kosmos2.model.words import Words
 
 
 class DecoderLayer(nn.Module):
@@ -67,7 +68,7 @@ class Decoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.words = nn.Embedding(config.vocabulary, config.width, padding_idx=config.pad)
+        self.words = Words(config.vocabulary, config.width, padding_idx=config.pad)
         self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.layers))
         self.last_norm = nn.LayerNorm(config.width, config.norm_eps)
 
@@ -102,7 +103,7 @@ class Decoder(nn.Module):
 
     def logits(self, x: Float[Tensor, "*any D"]) -> Float[Tensor, "*any W"]:
         """Scores of every word to come next, always in float32."""
-        return F.linear(x, self.words.weight).float()
+        return self.words.score(x).float()
 
 
 def sinusoids(positions: Int[Tensor, "B T"], config: TextConfig) -> Float[Tensor, "B T D"]:

@@ -6,16 +6,17 @@ of the file, mapped privately, so that training changes the copy in memory and n
 with any mapped file: replace it if you must, but do not overwrite it while it is in use.) In any
 other case they are converted one by one, the largest first.
 
-Quantising happens on the way: each matrix is read, rounded and let go before the next is read.
+Quantising and packing happen on the way: each matrix is read, made ready and let go before the next
+is read.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from kosmos2.config import Config
 from kosmos2.errors import CheckpointError, ConfigError
-from kosmos2.model import Network, quantised
+from kosmos2.model import Network, packed, quantised
 from kosmos2.weights.names import (
     EMBEDDING,
     IGNORABLE,
@@ -56,12 +57,15 @@ def load_network(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     quantize: str | None = None,
+    pack: bool = False,
 ) -> Network:
     """Read a folder's config and weights into a network, ready to answer.
 
     Without `dtype` the weights stay as they are stored; a mixture becomes its widest type. With
     `quantize`, "int8" or "int4", the large matrices are rounded while they are read, and the
-    network can answer but not learn; a folder that was saved quantised is loaded as it is.
+    network can answer but not learn; a folder that was saved quantised is loaded as it is. With
+    `pack`, float32 weights on a CPU are put in the order that is quickest there, where that is
+    known; such a network can only answer, too, and no longer stands on the pages of its file.
 
     Raises:
         CheckpointError: anything missing, unknown, misshapen, cut, or not safetensors.
@@ -78,15 +82,17 @@ def load_network(
     _check_mark(folder, stored, stored_kind)
     sources = _matched(folder, network, stored)
     if dtype is None:
-        dtype = functools.reduce(
+        dtype = reduce(
             torch.promote_types,
             (DTYPES[one.dtype] for name, one in sources.items() if not _is_fixed(name)),
         )
     kind = stored_kind or quantize
-    if kind is None:
-        network.load_state_dict(_read(sources, device, dtype), strict=True, assign=True)
+    if kind is not None:
+        _read_in_turn(network, sources, device, dtype, partial(quantised.settle, kind=kind))
+    elif pack and packed.can_pack(device, dtype):
+        _read_in_turn(network, sources, device, dtype, packed.settle)
     else:
-        _read_quantised(network, sources, device, dtype, kind)
+        network.load_state_dict(_read(sources, device, dtype), strict=True, assign=True)
     everything = [*network.named_parameters(), *network.named_buffers()]
     left = [name for name, tensor in everything if tensor.is_meta]
     assert not left, f"built but never filled: {left}"
@@ -168,12 +174,12 @@ def _check_mark(folder: Path, stored: dict[str, Stored], kind: str | None) -> No
         )
 
 
-def _read_quantised(
+def _read_in_turn(
     network: Network,
     sources: dict[str, Stored],
     device: torch.device,
     dtype: torch.dtype,
-    kind: str,
+    settle: Callable[[Network, str], None],
 ) -> None:
     """Read what is small, then the matrices, each made ready to answer before the next is read."""
     network.decoder.words.to(dtype)  # nothing is there yet; it says in which type words are given
@@ -186,7 +192,7 @@ def _read_quantised(
         tensors = _read(own, device, dtype, keep=False)
         network.get_submodule(name).load_state_dict(tensors, strict=False, assign=True)
         del tensors  # or these weights would live through the next ones' turn
-        quantised.settle(network, name, kind)
+        settle(network, name)
     network.requires_grad_(False)
 
 

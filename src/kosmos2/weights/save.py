@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kosmos2.errors import CheckpointError, ConfigError
 from kosmos2.model import Network
-from kosmos2.model.quantised import FIXED, Packed, kind_of, tensors
+from kosmos2.model.quantised import FIXED, Packing, kind_of, tensors
 from kosmos2.weights.names import config_to_reference, mark_of, ours_to_theirs
 from kosmos2.weights.stored import INDEX, SHARDS, WHOLE
 
@@ -97,11 +97,11 @@ def save_network(
 class _Weight:
     """One tensor, and the type it is written in."""
 
-    tensor: Tensor | Packed
+    tensor: Tensor | Packing
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, name: str, tensor: Tensor | Packed, dtype: torch.dtype | None) -> Self:
+    def of(cls, name: str, tensor: Tensor | Packing, dtype: torch.dtype | None) -> Self:
         fixed = dtype is None or name.endswith(FIXED)
         return cls(tensor, tensor.dtype if fixed or dtype is None else dtype)
 
@@ -114,7 +114,7 @@ class _Weight:
         return math.prod(self.tensor.shape) * self.dtype.itemsize
 
     def plain(self) -> Tensor:
-        tensor = self.tensor.plain() if isinstance(self.tensor, Packed) else self.tensor.detach()
+        tensor = self.tensor.detach() if isinstance(self.tensor, Tensor) else self.tensor.plain()
         return tensor.to("cpu", self.dtype).contiguous()
 
 

@@ -6,10 +6,9 @@ place of a network's own. Sums of whole numbers are exact, so an answer is the s
 computed it and whatever other rows it was computed with.
 """
 
-from kosmos2.model.quantised.frozen import FIXED
+from kosmos2.model.quantised.frozen import FIXED, Packing
 from kosmos2.model.quantised.int4 import Int4Linear
 from kosmos2.model.quantised.int8 import Int8Linear, Int8Words
-from kosmos2.model.quantised.kernels import Packed
 from kosmos2.model.quantised.network import (
     KINDS,
     check_kind,
@@ -27,7 +26,7 @@ __all__ = [
     "Int4Linear",
     "Int8Linear",
     "Int8Words",
-    "Packed",
+    "Packing",
     "check_kind",
     "hollow",
     "kind_of",

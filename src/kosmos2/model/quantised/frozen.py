@@ -1,4 +1,4 @@
-"""What all quantised layers have in common: they cannot learn, and their numbers are not rounded.
+"""What layers that only answer have in common: they cannot learn, and their numbers stay exact.
 
 Shapes: M rows of activations, K inputs, N outputs.
 """
@@ -6,7 +6,7 @@ Shapes: M rows of activations, K inputs, N outputs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -19,18 +19,36 @@ from kosmos2.model.quantised.numbers import to_bytes
 FIXED = ("weight_int8", "weight_int4", "weight_grid", "weight_size")
 
 
-class Frozen(nn.Module):
-    """A layer whose weights are whole numbers."""
+@runtime_checkable
+class Packing(Protocol):
+    """Weights in an order of their own."""
 
-    def fill(self, weight: Float[Tensor, "N K"]) -> None:
-        """Take over the weights of a float layer, rounded."""
-        raise NotImplementedError
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def plain(self) -> Tensor:
+        """The same in the usual order."""
+        ...
+
+
+class Frozen(nn.Module):
+    """A layer that answers and does not learn; it may keep its weights in an order of its own."""
+
+    rounds = True  # whether the weights are other numbers than those they were made from
+    why_frozen = (
+        "quantised weights have no gradients and cannot be trained; load the model "
+        "without quantize, train that, and quantise the result"
+    )
 
     def settle(self) -> None:
         """Make ready to answer, once the weights are there."""
 
     def unsettle(self) -> None:
         """Back to plain tensors, which can be moved."""
+
+    def stored(self) -> dict[str, Packing]:
+        """What is packed and will be stored plain, by its own name."""
+        return {}
 
     def train(self, mode: bool = True) -> Frozen:
         """Only to answer.
@@ -39,10 +57,7 @@ class Frozen(nn.Module):
             ConfigError: for training.
         """
         if mode:
-            raise ConfigError(
-                "quantised weights have no gradients and cannot be trained; load the model "
-                "without quantize, train that, and quantise the result"
-            )
+            raise ConfigError(self.why_frozen)
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
@@ -56,6 +71,13 @@ class Frozen(nn.Module):
             self._buffers[name] = buffer.to(moved.device)
         self.settle()
         return self
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, packed in self.stored().items():
+            destination[prefix + name] = packed.plain()
 
     def _load_from_state_dict(self, *args: Any, **how: Any) -> None:
         self.unsettle()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int, Int8, UInt8
 from torch import Tensor, nn
 
-from kosmos2.model.quantised.frozen import Frozen, applied
+from kosmos2.model.quantised.frozen import Frozen, Packing, applied
 from kosmos2.model.quantised.kernels import Packed, can_pack, product8
 from kosmos2.model.quantised.numbers import to_int8
 
@@ -48,16 +48,13 @@ class Int8Linear(Frozen):
         if self.packed is not None:
             self.weight_int8, self.packed = self.packed.plain(), None
 
+    def stored(self) -> dict[str, Packing]:
+        """The weights, while they are packed."""
+        return {} if self.packed is None else {"weight_int8": self.packed}
+
     def forward(self, x: Float[Tensor, "*any K"]) -> Float[Tensor, "*any N"]:
         """As `nn.Linear`."""
         return applied(x, self._product, self.bias)
-
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.packed is not None:
-            destination[prefix + "weight_int8"] = self.packed.plain()
 
     def _product(self, numbers: UInt8[Tensor, "M K"]) -> Float32[Tensor, "M N"]:
         if self.packed is not None:

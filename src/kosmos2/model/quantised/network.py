@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from kosmos2.errors import ConfigError
 from kosmos2.model.network import Network
-from kosmos2.model.quantised.frozen import Frozen
+from kosmos2.model.quantised.frozen import Frozen, Packing
 from kosmos2.model.quantised.int4 import Int4Linear
 from kosmos2.model.quantised.int8 import Int8Linear, Int8Words
-from kosmos2.model.quantised.kernels import Packed
 
 KINDS = ("int8", "int4")
 WORDS = "decoder.words"
@@ -30,12 +29,14 @@ def quantise(network: Network, kind: str) -> Network:
     """Replace every matrix of the network, in place, and return it, ready to answer.
 
     Raises:
-        ConfigError: another kind, or a network that is quantised already.
+        ConfigError: another kind, or a network that is quantised or packed already.
     """
     check_kind(kind)
     already = kind_of(network)
     if already is not None:
         raise ConfigError(f"the network is {already} already; quantise the float one it came from")
+    if any(isinstance(module, Frozen) and not module.rounds for module in network.modules()):
+        raise ConfigError("the network is packed, to answer in float32; quantise a plain one")
     for name in matrices(network):
         settle(network, name, kind)
     return network.requires_grad_(False).eval()
@@ -86,15 +87,16 @@ def settle(network: Network, name: str, kind: str) -> None:
     module.eval()
 
 
-def tensors(network: Network) -> Iterator[tuple[str, Tensor | Packed]]:
+def tensors(network: Network) -> Iterator[tuple[str, Tensor | Packing]]:
     """All that a network is stored as, by name; what is packed can be unpacked one by one."""
     yield from network.named_parameters()
     for name, module in network.named_modules():
         for own, buffer in module.named_buffers(recurse=False):
             if own not in module._non_persistent_buffers_set:
                 yield f"{name}.{own}", buffer
-        if isinstance(module, Int8Linear) and module.packed is not None:
-            yield f"{name}.weight_int8", module.packed
+        if isinstance(module, Frozen):
+            for own, packed in module.stored().items():
+                yield f"{name}.{own}", packed
 
 
 def _twin(name: str, module: nn.Module, kind: str) -> Int8Linear | Int4Linear | Int8Words:
