@@ -15,6 +15,12 @@ A message names the thing, the place and the way out. `exit_code` is what the co
 75 try again.
 """
 
+from typing import Literal
+
+# What is wrong with a picture, for callers who say it in words of their own: no format that is
+# read, larger than is allowed, or anything else (damaged, empty, not there).
+Fault = Literal["format", "large", "unreadable"]
+
 
 class Kosmos2Error(Exception):
     """Anything this package refuses or cannot do."""
@@ -42,6 +48,10 @@ class InputError(Kosmos2Error, ValueError):
 
 class ImageError(InputError):
     """A picture that cannot be read, or should not be."""
+
+    def __init__(self, message: str = "", *, fault: Fault = "unreadable") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class MissingImageError(ImageError):

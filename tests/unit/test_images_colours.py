@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from kosmos2.errors import ImageError
-from kosmos2.images import open_picture
+from kosmos2.images import colours, open_picture
 
 RNG = np.random.default_rng(8)
 COLOURS = RNG.integers(0, 256, (8, 12, 3), dtype=np.uint8)
@@ -153,3 +153,34 @@ def test_broken_exif_does_not_cost_the_picture(caplog: pytest.LogCaptureFixture)
     image.info["exif"] = b"Exif\0\0garbage"
     assert open_picture(image) == open_picture(COLOURS)
     assert "unreadable EXIF" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "RGBa", "PA", "P", "I;16", "I"])
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_colours_by_bands_are_the_colours_of_the_whole(
+    mode: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mode == "P":
+        image = Image.fromarray(COLOURS).quantize(16)
+        image.info["transparency"] = 3
+    elif mode.startswith("I"):
+        image = Image.fromarray(GREY.astype(np.uint16 if ";" in mode else np.int32) * 200)
+    else:
+        straight = Image.fromarray(np.dstack([COLOURS, ALPHA]))
+        way = {"PA": "LA", "La": "LA"}.get(mode)
+        image = (straight.convert(way) if way else straight).convert(mode)
+    assert image.mode == mode
+    whole = pixels(image)
+    monkeypatch.setattr(colours, "BAND", rows * image.width)
+    assert np.array_equal(pixels(image), whole)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_it_is_told_how_far_a_picture_was_turned(kind: str) -> None:
+    turns = []
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        turns.append(open_picture(file(Image.fromarray(COLOURS), kind, exif=exif)).rotated)
+    assert turns == [0, 0, 0, 180, 180, 90, 90, 270, 270, 0]
+    assert open_picture(COLOURS).rotated == 0

@@ -286,3 +286,27 @@ def test_a_picture_as_jpeg_is_the_picture(photo: Image.Image) -> None:
 def test_a_picture_longer_than_jpeg_allows_is_shown_smaller() -> None:
     picture = Picture(Image.new("RGB", (66_000, 2)))
     assert Image.open(io.BytesIO(picture.jpeg())).width == 65_500
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"hello", "format"),
+        (b"%PDF-1.7", "format"),
+        (b"\0\0\0\x20ftypheic" + bytes(30), "format"),
+        (b"", "unreadable"),
+        (b"\xff\xd8\xff\xe0", "unreadable"),
+        (b"\x89PNG\r\n\x1a\n", "unreadable"),
+        (b"RIFF\x10\0\0\0WEBPVP8L", "unreadable"),
+        (png_header(60, 60), "unreadable"),
+        (png_header(50_000, 50_000), "large"),
+        (png_header(7_000, 7_000), "large"),
+        (png_header(1, 201), "large"),
+        (bytes(50 * 2**20 + 1), "large"),
+    ],
+)
+def test_what_is_wrong_can_be_told_without_reading_the_message(data: bytes, fault: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        open_picture(data)
+    assert caught.value.fault == fault

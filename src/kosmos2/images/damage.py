@@ -5,6 +5,8 @@ import zlib
 
 from PIL import Image
 
+from kosmos2.errors import Fault
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 # Pillow promises nothing about what a damaged file raises; these were seen or are close to it.
@@ -23,6 +25,9 @@ DAMAGE = (
 )
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
+# How files of the six formats begin; of WebP, what stands behind its length.
+SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 # What people hand in that is no picture of ours, by its first bytes.
 FOREIGN = (
     (b"<svg", "an SVG drawing; export it as PNG"),
@@ -35,6 +40,12 @@ FOREIGN = (
     (b"\x1f\x8b", "a gzip archive; unpack it and give the picture inside"),
     *((bytes([0x80, n]), "a pickle, which is never opened; save it as PNG") for n in range(2, 6)),
 )
+
+
+def fault_of(data: bytes) -> Fault:
+    """Of a file that no decoder of ours knows: whether it is broken, or never was one of ours."""
+    ours = data.startswith(SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    return "unreadable" if ours else "format"
 
 
 def why_not(data: bytes) -> str:

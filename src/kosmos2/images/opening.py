@@ -15,9 +15,9 @@ from PIL import Image
 
 from kosmos2.errors import ImageError, MissingImageError
 from kosmos2.images.colours import rgb
-from kosmos2.images.damage import BOMBS, DAMAGE, FORMATS, why_not
+from kosmos2.images.damage import BOMBS, DAMAGE, FORMATS, fault_of, why_not
 from kosmos2.images.picture import Limits, Picture
-from kosmos2.images.upright import upright
+from kosmos2.images.upright import TURNED, orientation, told_before_loading, upright
 
 NAME_LENGTH = 200  # characters of a name that a message repeats
 
@@ -89,20 +89,34 @@ def _decode(data: bytes, name: str, limits: Limits) -> Picture:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except BOMBS as error:
         raise ImageError(
-            f"{name} says that it is far larger than {limits.pixels:,} pixels, the limit; shrink it"
+            f"{name} says that it is far larger than {limits.pixels:,} pixels, the limit; "
+            "shrink it",
+            fault="large",
         ) from error
     except DAMAGE as error:
-        raise ImageError(f"{name} {why_not(data)}") from error
+        raise ImageError(f"{name} {why_not(data)}", fault=fault_of(data)) from error
     with image:
-        return _finish(image, name, limits)
+        plain, held, rotated = _plain(image, name, limits)
+    del image  # a large one need not be there beside its turned copy
+    return Picture(upright(plain, held), name, rotated)
 
 
 def _finish(image: Image.Image, name: str, limits: Limits) -> Picture:
-    """Decode the pixels, once the header is within the limits, and make them upright RGB."""
+    plain, held, rotated = _plain(image, name, limits)
+    return Picture(upright(plain, held), name, rotated)
+
+
+def _plain(image: Image.Image, name: str, limits: Limits) -> tuple[Image.Image, int, int]:
+    """The pixels as RGB, decoded once the header is within the limits, but not turned yet.
+
+    With it, how the camera was held, and by how many degrees the file is turned in all.
+    """
     _check_size(image.size, name, limits)
     try:
+        told = told_before_loading(image)
         image.load()
-        return Picture(rgb(upright(image, name), name), name)
+        held = orientation(image, name)
+        return rgb(image, name), held, TURNED.get(max(told, held), 0)
     except ImageError:
         raise
     except DAMAGE as error:
@@ -134,7 +148,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _check_bytes(count: int, name: str, limits: Limits) -> None:
     if count > limits.bytes:
         raise ImageError(
-            f"{name} has {count:,} bytes, the limit is {limits.bytes:,}; shrink the picture"
+            f"{name} has {count:,} bytes, the limit is {limits.bytes:,}; shrink the picture",
+            fault="large",
         )
 
 
@@ -145,12 +160,14 @@ def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
     if width * height > limits.pixels:
         raise ImageError(
             f"{name} is {width:,} x {height:,} pixels, the limit is {limits.pixels:,} in all; "
-            "shrink it"
+            "shrink it",
+            fault="large",
         )
     if max(size) > limits.aspect * min(size):
         raise ImageError(
             f"{name} is {width:,} x {height:,} pixels, the limit is {limits.aspect:g} times as "
-            "long as wide; crop it"
+            "long as wide; crop it",
+            fault="large",
         )
 
 

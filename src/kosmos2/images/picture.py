@@ -32,6 +32,7 @@ class Picture:
 
     image: Image.Image
     name: str = "picture"
+    rotated: int = 0  # degrees clockwise that the file asked for, and that have been done
 
     def __post_init__(self) -> None:
         if self.image.mode != "RGB":

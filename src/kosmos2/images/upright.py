@@ -18,13 +18,28 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Degrees clockwise; 2, 4, 5 and 7 show a mirror image after that.
+TURNED = {3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}
 
 
-def upright(image: Image.Image, name: str) -> Image.Image:
-    """The picture as it was seen, by the orientation in its EXIF data."""
+def orientation(image: Image.Image, name: str) -> int:
+    """How the camera was held, by the EXIF data; 1 is upright."""
     try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+        return _known(image.getexif().get(ORIENTATION))
     except DAMAGE as error:  # the pixels are there: a broken note about them is no reason to refuse
         log.warning("%s: unreadable EXIF (%s), taken as upright", name, type(error).__name__)
-        return image
-    return image if turn is None else image.transpose(turn)
+        return 1
+
+
+def told_before_loading(image: Image.Image) -> int:
+    """What a TIFF says: Pillow turns it while it loads the pixels, and takes the note away."""
+    return _known(getattr(image, "tag_v2", {}).get(ORIENTATION))
+
+
+def upright(image: Image.Image, held: int) -> Image.Image:
+    """The picture as it was seen."""
+    return image.transpose(UPRIGHT[held]) if held in UPRIGHT else image
+
+
+def _known(held: object) -> int:
+    return held if isinstance(held, int) and held in UPRIGHT else 1
