@@ -3,7 +3,8 @@
     python benchmarks/float_order.py [--json FILE]
 
 The copies are more than any cache holds, so that every product reads its weights from memory, as a
-decoder's step does. Nothing in the package uses this order yet.
+decoder's step does. All numbers of rows are given the same copies, in the one order that
+`kosmos2.model.packed` takes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+
+from kosmos2.model.packed import Reordered
 
 INPUTS, OUTPUTS, COPIES = 2048, 8192, 24
 ROWS = (1, 2, 4, 8, 16, 32, 71, 128)
@@ -33,25 +36,21 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> float:
 
 
 def measured() -> list[dict[str, float]]:
-    """For each number of rows: milliseconds a product, plain and reordered for that number."""
+    """For each number of rows: milliseconds a product, plain and reordered."""
     weights = [torch.randn(OUTPUTS, INPUTS) * 0.02 for _ in range(COPIES)]
     bias, found = torch.zeros(OUTPUTS), []
+    packed = [Reordered(weight) for weight in weights]
     for rows in ROWS:
         x = torch.randn(rows, INPUTS)
         plain = seconds(lambda x=x: [F.linear(x, weight, bias) for weight in weights])
-        reordered = [torch.ops.mkldnn._reorder_linear_weight(weight, rows) for weight in weights]
-
-        def product(weight: torch.Tensor, x: torch.Tensor = x) -> torch.Tensor:
-            return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-        packed = seconds(lambda p=product, ws=reordered: [p(weight) for weight in ws])
-        difference = F.linear(x, weights[0], bias) - product(reordered[0])
+        reordered = seconds(lambda x=x: [weight.product(x, bias) for weight in packed])
+        difference = F.linear(x, weights[0], bias) - packed[0].product(x, bias)
         found.append(
             {
                 "rows": rows,
                 "plain_ms": 1000 * plain / COPIES,
-                "reordered_ms": 1000 * packed / COPIES,
-                "times": plain / packed,
+                "reordered_ms": 1000 * reordered / COPIES,
+                "times": plain / reordered,
                 "largest_difference": float(difference.abs().max()),
             }
         )

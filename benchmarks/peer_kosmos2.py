@@ -61,7 +61,7 @@ class Peer:
         if how and "quantize" not in inspect.signature(load_network).parameters:
             raise Unable("load_network has no `quantize` in this version")
         self.world = world
-        self.network = load_network(folder, dtype=torch.float32, **how).eval()
+        self.network = load_network(folder, dtype=torch.float32, pack=True, **how).eval()
         self.engine = Engine(self.network, slots=16, background=False)
         self._seen: dict[int, Tensor] = {}
         self._number = itertools.count()

@@ -138,3 +138,20 @@ def load_network_of(model):
     network = Network(model.config)
     network.load_state_dict(model.network.state_dict())
     return network
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_query_key_and_value_in_one_product_are_the_three_products(plain, kind):
+    network = pack(plain) if kind == "float32" else quantise(plain, kind)
+    attention = network.decoder.layers[0].attention
+    assert attention.query.together is not None
+    x = torch.randn(2, 3, plain.config.text.width)
+    with torch.no_grad():
+        three = [layer(x) for layer in (attention.query, attention.key, attention.value)]
+        torch.testing.assert_close(
+            attention.query.together(x), torch.cat(three, dim=-1), atol=1e-6, rtol=1e-6
+        )
+
+
+def test_a_cross_attention_is_not_joined(packed):
+    assert packed.connector.attention.query.together is None

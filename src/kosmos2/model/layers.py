@@ -57,7 +57,9 @@ def _shares(
 
 def quick_gelu(x: Tensor) -> Tensor:
     """The tower's activation, as in CLIP: x times a sigmoid of 1.702 x."""
-    return x * torch.sigmoid(1.702 * x)
+    if x.requires_grad and torch.is_grad_enabled():
+        return x * torch.sigmoid(1.702 * x)
+    return (1.702 * x).sigmoid_().mul_(x)  # the same; a second and third wide tensor cost time
 
 
 class Attention(nn.Module):
@@ -96,9 +98,13 @@ class Attention(nn.Module):
         cache, the S are those remembered and then the new ones. `weights` collects how much each
         asker heard of each, B H T S; the fused kernels never hold that, so the plain way does it.
         """
-        asked = asking if asked is None else asked
-        queries = self._split(self.query(asking))
-        keys, values = self._split(self.key(asked)), self._split(self.value(asked))
+        together = getattr(self.query, "together", None)  # see `model.joined`
+        if together is not None and asked is None:
+            three = together(asking).chunk(3, dim=-1)
+        else:
+            asked = asking if asked is None else asked
+            three = self.query(asking), self.key(asked), self.value(asked)
+        queries, keys, values = map(self._split, three)
         if cache is not None:
             keys, values = cache.extend(layer, keys, values)
         dropout = self.dropout if self.training else 0.0

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from kosmos2.model.joined import join
 from kosmos2.model.network import Network
 from kosmos2.model.quantised.frozen import Frozen, Packing
 from kosmos2.model.quantised.network import matrices
@@ -41,6 +44,7 @@ def pack(network: Network) -> Network:
     if can_pack(network.device, network.dtype):
         for name in matrices(network):
             settle(network, name)
+        join(network)
         network.requires_grad_(False)
     return network.eval()
 
@@ -86,7 +90,7 @@ class PackedLinear(Frozen):
         super().__init__()
         self.weight = nn.Parameter(linear.weight.detach(), requires_grad=False)
         self.bias = linear.bias
-        self.packed: Reordered | None = None
+        self.packed: Reordered | Any = None  # or some rows of a larger one
         self.settle()
 
     def settle(self) -> None:
@@ -99,7 +103,11 @@ class PackedLinear(Frozen):
         """Unpack."""
         if self.packed is not None:
             self.weight = nn.Parameter(self.packed.plain(), requires_grad=False)
-            self.packed = None
+            self.packed = self.together = None
+
+    def pack_with(self, layers: Sequence[PackedLinear]) -> Reordered:
+        """The weights of all of these, one after the other."""
+        return Reordered(torch.cat([layer.packed.plain() for layer in layers if layer.packed]))
 
     def stored(self) -> dict[str, Packing]:
         """The weights, by their name, while they are packed."""
@@ -107,12 +115,18 @@ class PackedLinear(Frozen):
 
     def forward(self, x: Float[Tensor, "*any K"]) -> Float[Tensor, "*any N"]:
         """As `nn.Linear`."""
-        if self.packed is None:
-            assert self.weight is not None
-            return F.linear(x, self.weight, self.bias)
+        if self.packed is not None:
+            return self.answer(x, self.packed, self.bias)
+        assert self.weight is not None
+        return F.linear(x, self.weight, self.bias)
+
+    def answer(
+        self, x: Float[Tensor, "*any K"], packed: Reordered | Any, bias: Tensor | None
+    ) -> Float[Tensor, "*any more"]:
+        """What the layer would say if it had these weights."""
         if x.requires_grad and torch.is_grad_enabled():  # slow, and right
-            return F.linear(x, self.packed.plain(), self.bias)
-        return self.packed.product(x, self.bias)
+            return F.linear(x, packed.plain(), bias)
+        return packed.product(x, bias)
 
 
 class PackedWords(Words, Frozen):

@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from kosmos2.config import Config
 from kosmos2.errors import CheckpointError, ConfigError
 from kosmos2.model import Network, packed, quantised
+from kosmos2.model.joined import join
 from kosmos2.weights.names import (
     EMBEDDING,
     IGNORABLE,
@@ -193,6 +194,7 @@ def _read_in_turn(
         network.get_submodule(name).load_state_dict(tensors, strict=False, assign=True)
         del tensors  # or these weights would live through the next ones' turn
         settle(network, name)
+    join(network)
     network.requires_grad_(False)
 
 

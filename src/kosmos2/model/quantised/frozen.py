@@ -35,6 +35,8 @@ class Frozen(nn.Module):
     """A layer that answers and does not learn; it may keep its weights in an order of its own."""
 
     rounds = True  # whether the weights are other numbers than those they were made from
+    # Of a query: what it, its key and its value answer, side by side, when they are packed as one.
+    together: Callable[[Tensor], Tensor] | None = None
     why_frozen = (
         "quantised weights have no gradients and cannot be trained; load the model "
         "without quantize, train that, and quantise the result"

@@ -5,7 +5,7 @@ Shapes: M rows of activations, K inputs, N outputs, W words, D text width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ class Int8Linear(Frozen):
         self.register_buffer("weight_int8", torch.empty(outputs, inputs, dtype=torch.int8))
         self.register_buffer("weight_size", torch.empty(outputs, dtype=torch.float32))
         self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype), False) if bias else None
-        self.packed: Packed | None = None
+        self.packed: Packed | Any = None  # or some rows of a larger one
 
     def fill(self, weight: Float[Tensor, "N K"]) -> None:
         """Take over the weights, rounded."""
@@ -46,7 +46,18 @@ class Int8Linear(Frozen):
     def unsettle(self) -> None:
         """Unpack."""
         if self.packed is not None:
-            self.weight_int8, self.packed = self.packed.plain(), None
+            self.weight_int8, self.packed, self.together = self.packed.plain(), None, None
+
+    def pack_with(self, layers: Sequence[Int8Linear]) -> Packed:
+        """The weights of all of these, one after the other."""
+        sizes = torch.cat([layer.weight_size for layer in layers])
+        return Packed(torch.cat([layer.packed.plain() for layer in layers if layer.packed]), sizes)
+
+    def answer(
+        self, x: Float[Tensor, "*any K"], packed: Packed, bias: Tensor | None
+    ) -> Float[Tensor, "*any more"]:
+        """What the layer would say if it had these weights."""
+        return applied(x, packed.product, bias)
 
     def stored(self) -> dict[str, Packing]:
         """The weights, while they are packed."""
@@ -66,7 +77,8 @@ class Int8Linear(Frozen):
 class Int8Words(Frozen):
     """The embedding of words, which is the output layer too.
 
-    Looking a word up needs its row, scoring all words the packed matrix, so both are kept.
+    Looking a word up needs its row, scoring all words the packed matrix, so both are kept; and so
+    are those words packed by themselves that were scored last without the others.
     """
 
     weight_int8: Int8[Tensor, "W D"]
@@ -78,6 +90,7 @@ class Int8Words(Frozen):
         self.register_buffer("weight_size", torch.empty(words, dtype=torch.float32))
         self.dtype = dtype  # in which words are given
         self.packed: Packed | None = None
+        self._part: tuple[range, Packed] | None = None
 
     def fill(self, weight: Float[Tensor, "W D"]) -> None:
         """Take over the weights, rounded."""
@@ -90,7 +103,7 @@ class Int8Words(Frozen):
 
     def unsettle(self) -> None:
         """Forget the packed ones."""
-        self.packed = None
+        self.packed = self._part = None
 
     def forward(self, ids: Int[Tensor, "*any"]) -> Float[Tensor, "*any D"]:
         """As `nn.Embedding`."""
@@ -110,12 +123,19 @@ class Int8Words(Frozen):
         self, x: Float[Tensor, "*any D"], words: slice | None = None
     ) -> Float[Tensor, "*any W"]:
         """The product with every word's row, or with those of a slice: the same numbers."""
-        if words is None and self.packed is not None:
-            return applied(x, self.packed.product)
+        if self.packed is not None:
+            packed = self.packed if words is None else self._packed_part(words)
+            return applied(x, packed.product)
         rows, size = self.weight_int8, self.weight_size
         if words is not None:
             rows, size = rows[words], size[words]
         return applied(x, lambda numbers: product8(numbers, rows).mul_(size))
+
+    def _packed_part(self, words: slice) -> Packed:
+        which, part = range(len(self.weight_size))[words], self._part
+        if part is None or part[0] != which:
+            part = self._part = which, Packed(self.weight_int8[words], self.weight_size[words])
+        return part[1]
 
 
 class Table:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kosmos2.errors import ConfigError
+from kosmos2.model.joined import join
 from kosmos2.model.network import Network
 from kosmos2.model.quantised.frozen import Frozen, Packing
 from kosmos2.model.quantised.int4 import Int4Linear
@@ -39,6 +40,7 @@ def quantise(network: Network, kind: str) -> Network:
         raise ConfigError("the network is packed, to answer in float32; quantise a plain one")
     for name in matrices(network):
         settle(network, name, kind)
+    join(network)
     return network.requires_grad_(False).eval()
 
 
