@@ -246,10 +246,9 @@ def _read(model: Kosmos2, seen: Seen, known: Known) -> tuple[tuple[int, ...], Fl
     """The prompt's ids after the picture, and the logits that choose each token of the answer."""
     import torch
 
-    from kosmos2 import prompts
+    from kosmos2.grounder import tasks
 
-    prompt = prompts.complete(known.prompt)
-    inputs = model.runner.processor([prompt], [[seen.picture]], look=False)
+    inputs = model.runner.rules.inputs(tasks.complete(seen, known.prompt))
     inputs = inputs.to(model.network.device)
     answer = torch.tensor([known.ids[:-1]], device=inputs.ids.device)
     ids = torch.cat([inputs.ids, answer], dim=1)

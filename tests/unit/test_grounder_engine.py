@@ -13,15 +13,21 @@ import torch
 
 from kosmos2 import Entity, Kosmos2, Text
 from kosmos2.config import Config
-from kosmos2.engine import Engine
+from kosmos2.engine.steps import Steps
 from kosmos2.errors import Busy, ConfigError, EngineError
 from kosmos2.grounder import tasks
 from kosmos2.grounder.looks import Looks
+from kosmos2.grounder.reading import Ask
 from kosmos2.markup import parse
+from kosmos2.options import Options
+from kosmos2.prompts import PICTURE, Markup, Prompt
 from kosmos2.train import vocabulary
 from networks import loud_network
 
 SHORT = {"max_new_tokens": 24}
+
+
+BOTH = Prompt((PICTURE, Markup("<grounding> and"), PICTURE, Markup("Question: Which? Answer:")))
 
 
 @pytest.fixture
@@ -65,6 +71,32 @@ def test_phrases_of_one_picture_read_its_beginning_once(model):
     assert figures.read == beginning + sum(length - beginning + 1 for length in lengths)
     assert figures.prefix_hits == 6
     assert figures.running == figures.waiting == 0
+
+
+def test_several_pictures_stand_where_the_prompt_marks_them(model):
+    one, other = model.see([picture(), picture(1)])
+    ask = Ask(prompt=BOTH, seen=(one, other), with_prompt=False, grammar=True)
+    turned = dataclasses.replace(ask, seen=(other, one))
+    options = Options(**SHORT)
+    first, again, second = model.answer([ask, ask, turned], options)
+    figures = model.runner.engine.statistics()
+    assert first == again
+    assert first.markup != second.markup
+    assert first.picture is other.picture  # the last one is what the answer's boxes are in
+    assert figures.prefix_hits == 1  # the same two in another order are another beginning
+    inputs = model.runner.rules.inputs(ask)
+    beams = model.answer([ask, turned], dataclasses.replace(options, beams=2))
+    alone = model.answer([turned], dataclasses.replace(options, beams=2))
+    assert beams[1].markup == alone[0].markup
+    slots = inputs.slots[0].nonzero().flatten().tolist()
+    assert len(slots) == 2 * model.config.latents
+    assert slots[model.config.latents] - slots[model.config.latents - 1] > 2  # words between
+
+
+def test_a_picture_without_its_mark_is_refused(model):
+    one = model.see(picture())
+    with pytest.raises(ValueError, match="1 pictures for a prompt with 2 places"):
+        model.answer([Ask(prompt=BOTH, seen=(one,), with_prompt=False, grammar=True)], Options())
 
 
 def test_with_other_weights_nothing_old_is_believed(model):
@@ -209,7 +241,7 @@ def test_an_interrupt_ends_the_question_and_the_next_is_answered(model, monkeypa
 
     for place in ("_call", "_arrange"):
         with monkeypatch.context() as patch:
-            patch.setattr(Engine, place, interrupted)
+            patch.setattr(Steps, place, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 model.caption(picture(), **SHORT)
         assert model.caption(picture(), **SHORT) == expected

@@ -22,13 +22,18 @@ FURTHER = 0.15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ask:
-    """One prompt about one picture, or about none."""
+    """One prompt about a picture, about several, or about none.
+
+    The prompt's marks say where pictures stand; those without a mark come first. An answer's boxes
+    are taken to be in the last one, which is what the model saw before it wrote.
+    """
 
     prompt: Prompt
-    seen: Seen | None
+    seen: tuple[Seen, ...]
     with_prompt: bool  # whether the prompt's words are part of the answer
     grammar: bool  # whether the answer is to be markup that can be read, if nobody says otherwise
     one_object: bool = False  # whether the answer ends with its first object
+    context: int = 0  # parts of the prompt that came before: with `with_prompt`, not repeated
 
 
 class Reading:
@@ -50,7 +55,7 @@ class Reading:
         # The answer goes on from the prompt, so its first word keeps the space before it.
         self._stream.push(tokenizer.tag(GROUNDING))
         if ask.with_prompt:
-            self._read(ask.prompt.markup, None)
+            self._read(Prompt(ask.prompt.parts[ask.context :]).markup, None)
 
     def feed(self, token: Token) -> list[Event]:
         """Take the next token; returns what is certain now."""
@@ -89,7 +94,7 @@ class Reading:
         """The finished answer, of which so many tokens were known before their turn."""
         assert self.done, "the answer goes on"
         parsed = gather(self._events)
-        seen = self.ask.seen
+        seen = self.ask.seen[-1] if self.ask.seen else None
         return Grounded(
             text=parsed.text,
             entities=parsed.entities,

@@ -1,8 +1,16 @@
-"""From asks to what the engine is asked: prompts as ids, and the rules that an answer keeps to."""
+"""From asks to what the engine is asked: prompts as ids, and the rules that an answer keeps to.
+
+Shapes: N pictures, L latents of a picture, D text width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from kosmos2.engine import Filter, Grammar, Request, Tags, requests_of
 from kosmos2.geometry import SIDE
@@ -44,20 +52,19 @@ class Rules:
         self.tags = tags_of(processor.tokenizer)
 
     def request(self, ask: Ask, options: Options, *, weights: Hashable) -> Request:
-        """The ask for the engine. Asks about one picture share what its prefix becomes.
+        """The ask for the engine. Asks about the same pictures share what their prefix becomes.
 
         `weights` changes whenever those of the network do.
 
         Raises:
             PromptError: a prompt that is too long.
         """
-        seen = ask.seen
         inputs = self.inputs(ask)
         (request,) = requests_of(
             inputs,
-            None if seen is None else seen.latents[None],
+            self.latents(ask),
             options=options,
-            prefix_keys=[None if seen is None else (seen.picture.digest, weights)],
+            prefix_keys=[(tuple(seen.picture.digest for seen in ask.seen), weights)],
             eos=self.processor.tokenizer.eos,
             pad=self.processor.tokenizer.pad,
             locations=self.processor.tokenizer.cells,
@@ -69,8 +76,14 @@ class Rules:
 
     def inputs(self, *asks: Ask) -> Inputs:
         """The prompts as a batch."""
-        pictures = [[ask.seen.picture] if ask.seen else [] for ask in asks]
+        # They have been looked at, so they are only counted.
+        pictures: list[list[Any]] = [[seen.picture for seen in ask.seen] for ask in asks]
         return self.processor([ask.prompt for ask in asks], pictures, look=False)
+
+    def latents(self, *asks: Ask) -> Float[Tensor, "N L D"] | None:
+        """What the network made of their pictures, one ask's after the other's."""
+        every = [seen.latents for ask in asks for seen in ask.seen]
+        return torch.stack(every) if every else None
 
     def stops(self, ask: Ask) -> frozenset[int]:
         """The ids that end an answer besides the usual one."""

@@ -8,8 +8,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import torch
-
 from kosmos2.engine import (
     After,
     Cached,
@@ -114,12 +112,12 @@ class Runner:
         yield reading.whole(forced=ticket.forced)
 
     def corners(self, asks: Sequence[Ask], *, tries: int) -> list[Corners]:
-        """Where the phrases of asks about one picture may be; its prefix is read once for all."""
+        """Where phrases of the same pictures may be; the asks' common beginning is read once."""
         found: list[Corners] = []
         decoder: Callable[..., Decoder] = Cached
         for ask in asks:
             inputs = self.rules.inputs(ask).to(self.network.device)
-            latents = None if ask.seen is None else ask.seen.latents[None]
+            latents = self.rules.latents(ask)
             if len(asks) > 1 and not found:
                 length = int(inputs.slots[0].nonzero()[-1]) + 2
                 beginning = read_beginning(self.network, inputs, latents, length)
@@ -185,7 +183,6 @@ class Runner:
     def _search(self, readings: Sequence[Reading], options: Options) -> None:
         asks = [reading.ask for reading in readings]
         inputs = self.rules.inputs(*asks).to(self.network.device)
-        latents = [ask.seen.latents for ask in asks if ask.seen]
         tokenizer = self.processor.tokenizer
         found = beam_search(
             self.network,
@@ -194,7 +191,7 @@ class Runner:
             eos=tokenizer.eos,
             pad=tokenizer.pad,
             locations=tokenizer.cells,
-            latents=torch.stack(latents) if latents else None,
+            latents=self.rules.latents(*asks),
             stop_ids=self.rules.stops(asks[0]),
             no_repeat_ngram_size=self.rules.no_repeat_ngram_size,
             filters=self.rules.filters(asks[0], options, int(inputs.keep[0].sum())),

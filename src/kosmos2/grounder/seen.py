@@ -6,11 +6,26 @@ Shapes: L latents, D text width.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor
 
-from kosmos2.images import Picture
+from kosmos2 import result
+
+
+class Picture(result.Picture, Protocol):
+    """A picture, as far as it must be known once it has been looked at."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Another for another content."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ BETWEEN = ", "  # phrases of one answer
 def caption(seen: Seen, *, detailed: bool, grounded: bool) -> Ask:
     """A brief caption goes on from its prompt, "An image of"; a detailed one stands alone."""
     prompt = prompts.caption(grounded=grounded, detailed=detailed)
-    return Ask(prompt=prompt, seen=seen, with_prompt=not detailed, grammar=grounded)
+    return Ask(prompt=prompt, seen=(seen,), with_prompt=not detailed, grammar=grounded)
 
 
 def ground(seen: Seen, phrases: Sequence[str]) -> list[Ask]:
@@ -29,7 +29,7 @@ def ground(seen: Seen, phrases: Sequence[str]) -> list[Ask]:
     return [
         Ask(
             prompt=prompts.ground(phrase),
-            seen=seen,
+            seen=(seen,),
             with_prompt=True,
             grammar=True,
             one_object=True,
@@ -41,18 +41,19 @@ def ground(seen: Seen, phrases: Sequence[str]) -> list[Ask]:
 def describe(seen: Seen, box: prompts.Boxes, *, grounded: bool) -> Ask:
     """The prompt ends in "is"; the answer is what comes after."""
     prompt = prompts.describe(box, grounded=grounded)  # type: ignore[arg-type]  # checked there
-    return Ask(prompt=prompt, seen=seen, with_prompt=False, grammar=grounded)
+    return Ask(prompt=prompt, seen=(seen,), with_prompt=False, grammar=grounded)
 
 
 def ask(seen: Seen, question: str, boxes: prompts.Boxes | None, *, grounded: bool) -> Ask:
     """The answer is what comes after "Answer:"."""
     prompt = prompts.ask(question, boxes=boxes, grounded=grounded)
-    return Ask(prompt=prompt, seen=seen, with_prompt=False, grammar=grounded)
+    return Ask(prompt=prompt, seen=(seen,), with_prompt=False, grammar=grounded)
 
 
 def complete(seen: Seen | None, prompt: str) -> Ask:
     """Raw markup is answered with the markup it began with, as the reference does."""
-    return Ask(prompt=prompts.complete(prompt), seen=seen, with_prompt=True, grammar=False)
+    pictures = () if seen is None else (seen,)
+    return Ask(prompt=prompts.complete(prompt), seen=pictures, with_prompt=True, grammar=False)
 
 
 def found(answer: Grounded, phrase: str) -> Grounded:
