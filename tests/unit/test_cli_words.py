@@ -19,7 +19,7 @@ from kosmos2.options import Options
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "caption", "ground", "locate", "describe", "ask", "complete",
-    "models", "doctor", "scenes", "train", "eval",
+    "serve", "demo", "keys", "models", "doctor", "scenes", "train", "eval",
 ]  # fmt: skip
 
 

@@ -36,6 +36,7 @@ examples:
   kosmos2 describe photo.jpg --box 0.1,0.2,0.5,0.9
   kosmos2 ask photo.jpg "What is [this animal]?" --box 0.1,0.2,0.5,0.9
   kosmos2 caption *.jpg --json > captions.jsonl
+  kosmos2 demo
 """
 
 
@@ -191,7 +192,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def _parser() -> Parser:
-    from kosmos2.cli import doctor, evaluate, look, models, scenes, training
+    from kosmos2.cli import doctor, evaluate, look, models, scenes, serving, training
 
     parser = Parser(
         prog="kosmos2",
@@ -202,7 +203,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"kosmos2 {kosmos2.__version__}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for group in (look, models, doctor, scenes, training, evaluate):
+    for group in (look, serving, models, doctor, scenes, training, evaluate):
         group.add(commands)
     for one in commands.choices.values():
         one.set_defaults(options=list(one._option_string_actions))

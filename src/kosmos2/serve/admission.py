@@ -1,0 +1,166 @@
+"""How many requests are let in: so many are answered side by side, so many wait, the rest go away.
+
+Going away is quick and happens before a body is read, so that a crowd costs next to nothing. A
+place is held from a request's head to the last byte of its answer; the turn to be answered comes
+in the order of asking, and is asked for only once the body is there: who sends slowly makes
+nobody wait for an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from starlette.types import Receive
+
+from kosmos2.serve.failures import Refused
+from kosmos2.serve.metrics import Metrics
+from kosmos2.serve.settings import Limits
+
+T = TypeVar("T")
+
+LEARNING = 0.1  # how much one answer changes what is known of how long answers take
+FIRST_GUESS_S = 1.0
+
+
+class Admission:
+    """The line in front of one model."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self._limits = limits
+        self._usual_s = FIRST_GUESS_S
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.running = 0
+        self.inside = 0
+        self.draining = False
+        metrics.watch("requests_running", "Requests that are being answered", lambda: self.running)
+        metrics.watch("requests_waiting", "Requests that wait for a turn", lambda: self.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Requests inside that are not being answered."""
+        return self.inside - self.running
+
+    @property
+    def retry_after_s(self) -> int:
+        """When another try may find a place: the line's length at the pace of late, 1 to 60."""
+        wait_s = (self.waiting + 1) * self._usual_s / self._limits.running
+        return min(max(math.ceil(wait_s), 1), 60)
+
+    def enter(self) -> Place:
+        """A place for one request, to be held with `async with`."""
+        return Place(self)
+
+    def drain(self) -> None:
+        """Let nobody else in; who is inside stays."""
+        self.draining = True
+
+    async def idle(self) -> None:
+        """Until nobody is inside."""
+        await self._idle.wait()
+
+    def _enter(self) -> None:
+        if self.draining:
+            raise Refused("draining", retry_after_s=self.retry_after_s)
+        if self.inside >= self._limits.running + self._limits.queued:
+            raise Refused("overloaded", retry_after_s=self.retry_after_s)
+        self.inside += 1
+        self._idle.clear()
+
+    async def _turn(self) -> None:
+        if self.running < self._limits.running and not self._waiting:
+            self.running += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._limits.deadline_s):
+                await turn  # who leaves hands the turn over, so `running` stays as it is
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._hand_over()
+            else:
+                with suppress(ValueError):  # passed over meanwhile
+                    self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise Refused("deadline_exceeded") from None
+            raise
+
+    def _hand_over(self) -> None:
+        """A turn is over: the longest waiting gets it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.running -= 1
+
+    def _leave(self, took_s: float | None) -> None:
+        if took_s is not None:
+            self._usual_s += LEARNING * (took_s - self._usual_s)
+            self._hand_over()
+        self.inside -= 1
+        if not self.inside:
+            self._idle.set()
+
+
+class Place:
+    """One request inside; `turn` waits until it may be answered."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._began: float | None = None
+
+    async def __aenter__(self) -> Self:
+        self._admission._enter()
+        return self
+
+    async def turn(self) -> None:
+        """Wait for the turn; at once, if it has come already.
+
+        Raises:
+            Refused: it did not come in time.
+        """
+        if self._began is None:
+            await self._admission._turn()
+            self._began = time.monotonic()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        took_s = None if self._began is None else time.monotonic() - self._began
+        self._admission._leave(took_s)
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Do work as long as somebody waits for it; when the client goes, it is cancelled.
+
+    Raises:
+        Refused: the client has gone; nobody reads that, but it is logged and counted.
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Refused("cancelled")
+        return task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

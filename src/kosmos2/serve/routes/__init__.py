@@ -1,0 +1,1 @@
+"""What can be asked, path by path; each file makes one router."""
