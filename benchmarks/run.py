@@ -6,9 +6,11 @@
     python benchmarks/run.py --case modes --out results/bench.json     an extra pass, see below
 
 Each peer has a process of its own that loads its model once; they take turns, one works while the
-others wait. Needs about 20 GiB for all peers at once, or 9 with one of those in float32. A run of
+others wait. Needs about 22 GiB for all peers at once, or 9 with one of those in float32. A run of
 single cases writes a file only if --out names one, and then replaces these cases in it. `modes`,
 the reference with a static cache and compiled, is not part of the rest: compiling takes minutes.
+OpenVINO is compared where it is installed (`pip install 'kosmos2[bench]'`); a checkpoint is then
+converted once, in 2 minutes and 11 GiB, before anything else is loaded.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import cold
+import peer_openvino
 from cases import CASES, MACHINE, QUICK, Bench, Plan
 from process import Process, Skipped
 from workload import World
@@ -38,6 +41,7 @@ COLD = {
     "cold_embedded": "process start to first answer, the model in the package",
     "cold_full": "process start to first answer, full size",
 }
+CONVERSION = Path(__file__).with_name("openvino_conversion.py")
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
@@ -74,6 +78,18 @@ class Run:
             probe = stack.enter_context(Process(MACHINE, self.folder, log=self.log))
             self.found["machine"] = probe.facts
         return Bench(World.of(self.folder), self.plan, processes, probe, REFERENCE, self.tell)
+
+    def convert(self) -> None:
+        """What OpenVINO runs is made once, in a process of its own, before others take memory."""
+        for peer in self.peers:
+            library, _, way = peer.partition("-")
+            if library != "openvino" or way not in peer_openvino.WAYS or peer_openvino.missing():
+                continue  # the peer itself says so
+            if not peer_openvino.is_converted(self.folder, way):
+                self.tell(f"--- the conversion for {peer}: minutes, once for a checkpoint")
+                command = [sys.executable, str(CONVERSION), str(self.folder), "--way", way]
+                with self.log.open("ab") as log:
+                    subprocess.run(command, check=False, stdout=log, stderr=log)
 
     def together(self, names: list[str], *, save: bool) -> None:
         """The cases that all peers take turns in, and the limits of the machine."""
@@ -136,6 +152,9 @@ class Run:
             for peer in [peer for peer in self.peers if peer in QUANTISED - set(self.saved)]:
                 with ExitStack() as stack:
                     self.save(self.start(stack, [peer], machine=False))
+            for peer in [peer for peer in self.peers if peer.startswith("openvino-")]:
+                for graph in peer_openvino.graphs(self.folder, peer.partition("-")[2]):
+                    cold._warm(graph)  # the others' files are warmed there
             folders = {peer: self.saved.get(peer, self.folder) for peer in self.peers}
             found = cold.full(bench, folders, self.log, REFERENCE, self.plan.cold_full_rounds)
         self.found["cases"][name] = {"title": COLD[name], **found}
@@ -162,6 +181,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kosmos2-bench-") as desk:
         run = Run(_folder(wishes.checkpoint), wishes.peers.split(","), _plan(wishes), Path(desk))
         try:
+            run.convert()
             if some := [name for name in names if name in CASES and not CASES[name].modes]:
                 run.together(some, save="cold_full" in names)
             for name in names:
