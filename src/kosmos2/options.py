@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from kosmos2.errors import ConfigError
 
+TOP_LOGPROBS = 20  # the most that can be asked for
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
@@ -28,12 +30,14 @@ class Options:
     max_boxes: int | None = None  # of one phrase
     every: bool = False  # box every thing that a phrase could mean, also the less certain ones
     min_score: float = 0.0  # boxes of a lower score are left out; the markup keeps them
+    top_logprobs: int = 0  # the likeliest tokens at each place of the answer, told with it
 
     def __post_init__(self) -> None:
         self._whole("max_new_tokens", 1)
         self._whole("min_new_tokens", 0)
         self._whole("top_k", 0)
         self._whole("beams", 1)
+        self._whole("top_logprobs", 0, TOP_LOGPROBS)
         if self.no_repeat_ngram_size is not None:
             self._whole("no_repeat_ngram_size", 0)
         if self.seed is not None:
@@ -83,10 +87,12 @@ class Options:
             settings["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
         return cls(**settings)
 
-    def _whole(self, name: str, least: int) -> None:
+    def _whole(self, name: str, least: int, most: int | None = None) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"{name} is {value!r}; give a whole number of at least {least}")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < least or (most is not None and value > most):
+            bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise ConfigError(f"{name} is {value!r}; give a whole number {bounds}")
 
     def _number(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)

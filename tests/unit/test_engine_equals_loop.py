@@ -9,32 +9,23 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from kosmos2.config import Config
-from kosmos2.engine import Completion, collect, generate
-from kosmos2.engine.request import Request, requests_of
-from kosmos2.engine.ticket import Cancelled
+from kosmos2.engine import passes
 from kosmos2.engine.worker import Engine
 from kosmos2.options import Options
+from mixes import (
+    CONFIG,
+    PAD,
+    Known,
+    answer_as_they_come,
+    asked,
+    grammar_of,
+    looked_at,
+    phrase,
+    same,
+)
 from networks import loud_network
 
-BOS, PAD, EOS, IMAGE, IMAGE_END = 0, 1, 2, 3, 4
-CONFIG = Config.tiny()
-LOCATIONS = range(CONFIG.text.vocabulary - 1024, CONFIG.text.vocabulary)
-RULES = {"eos": EOS, "pad": PAD, "locations": LOCATIONS}
 PICTURES = 3
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """A prompt as a batch of one."""
-
-    ids: torch.Tensor
-    slots: torch.Tensor
-    pixels: None = None
-
-    @property
-    def keep(self):
-        return torch.ones_like(self.slots)
 
 
 @dataclass(frozen=True)
@@ -81,36 +72,14 @@ def network():
 @pytest.fixture(scope="module")
 def pictures(network):
     """Pictures that were looked at."""
-    side = CONFIG.vision.image_size
-    with torch.no_grad():
-        pixels = torch.randn(PICTURES, 3, side, side, generator=torch.Generator().manual_seed(1))
-        return network.look(pixels)
+    return looked_at(network, PICTURES)
 
 
-def inputs_of(words: list[int], pictures: int) -> Prompts:
-    ids = [BOS]
-    slots = [False]
-    for _ in range(pictures):
-        ids += [IMAGE, *range(5, 5 + CONFIG.latents), IMAGE_END]
-        slots += [False, *[True] * CONFIG.latents, False]
-    return Prompts(torch.tensor([ids + words]), torch.tensor([slots + [False] * len(words)]))
-
-
-@dataclass(frozen=True)
-class Known:
-    """A request, and what the plain loop answers it."""
-
-    request: Request
-    answer: Completion
-
-
-def asked_plainly(network, inputs, latents, *, prefix_key=None, **how) -> Known:
-    rules = {**RULES, **how}
-    plain = dict(rules)
-    plain["filters"] = [Unforeseen(each) for each in rules.get("filters", ())]
-    (answer,) = collect(generate(network, inputs, latents=latents, **plain))
-    (request,) = requests_of(inputs, latents, prefix_keys=[prefix_key], **rules)
-    return Known(request, answer)
+def asked_plainly(network, words, latents=None, **how) -> Known:
+    """The loop is told nothing beforehand."""
+    filters = how.get("filters", ())
+    plain = [Unforeseen(each) if isinstance(each, Runs) else each for each in filters]
+    return asked(network, words, latents, plain_filters=plain, **how)
 
 
 @pytest.fixture(scope="module")
@@ -124,34 +93,29 @@ def known(network, pictures) -> list[Known]:
         chosen = [dice.randrange(PICTURES) for _ in range(count)]
         most = dice.choice([1, 2, 5, 9, 14])
         sampled = {"temperature": 1.3, "top_p": 0.9, "seed": number} if number % 3 == 0 else {}
-        how = {"filters": (Runs(honest=number % 8 == 0),)} if number % 4 == 0 else {}
+        how: dict = {"filters": (Runs(honest=number % 8 == 0),)} if number % 4 == 0 else {}
+        if number % 4 == 1:
+            how = {"filters": (grammar_of(dice, most),), "own_logprobs": number % 8 == 1}
+            words += phrase(dice)
         if number % 5 == 0:
             how["stop_ids"] = frozenset(range(100, 300))
         made.append(
             asked_plainly(
                 network,
-                inputs_of(words, count),
+                words,
                 pictures[chosen] if count else None,
                 prefix_key=tuple(chosen) if number % 7 else None,
                 options=Options(
                     max_new_tokens=most,
                     min_new_tokens=min(most, dice.choice([0, 3])),
-                    no_repeat_ngram_size=0 if how else dice.choice([0, 2]),
+                    no_repeat_ngram_size=0 if number % 4 == 0 else dice.choice([0, 1, 2]),
+                    top_logprobs=2 * (number % 6 == 0),
                     **sampled,
                 ),
                 **how,
             )
         )
     return made
-
-
-def same(ours: Completion, plain: Completion) -> None:
-    assert ours.ids == plain.ids
-    assert ours.finish == plain.finish
-    assert ours.logprobs == pytest.approx(plain.logprobs, abs=1e-4)
-    for a, b in zip(ours.location_logprobs, plain.location_logprobs, strict=True):
-        assert (a is None) == (b is None)
-        assert a is None or a == pytest.approx(b, abs=1e-4)
 
 
 def test_the_pool_has_every_kind_of_answer(known):
@@ -161,7 +125,7 @@ def test_the_pool_has_every_kind_of_answer(known):
 
 
 @pytest.mark.parametrize("part", range(10))
-def test_two_hundred_mixes_answer_as_the_loop_does(network, known, part):
+def test_two_hundred_mixes_answer_as_the_loop_does(network, known, part, monkeypatch):
     for mix in range(20 * part, 20 * part + 20):
         dice = random.Random(mix)
         engine = Engine(
@@ -173,26 +137,12 @@ def test_two_hundred_mixes_answer_as_the_loop_does(network, known, part):
             prefix_bytes=dice.choice([0, 20_000, 10**6, 10**9]),
             background=False,
         )
+        # The vocabulary is hardly larger than the locations; as if it were, and not.
+        monkeypatch.setattr(passes, "APART", dice.choice([1, 4]))
         coming = [(one, dice.randint(0, 12)) for one in dice.sample(known, dice.randint(2, 9))]
         if mix % 2:  # several questions about one picture
             coming += [(coming[0][0], dice.randint(0, 9)) for _ in range(3)]
-        leaving = {at: dice.randint(0, 15) for at in range(len(coming)) if dice.random() < 0.25}
-        tickets = {}
-        for step in range(1000):
-            for at, (one, when) in enumerate(coming):
-                if when == step:
-                    tickets[at] = engine.submit(one.request)
-                if leaving.get(at) == step and at in tickets:
-                    tickets[at].cancel()
-            if not engine.step() and step > 15:
-                break
-        for at, (one, _) in enumerate(coming):
-            if isinstance(tickets[at].error, Cancelled):
-                ids = tuple(token.id for token in tickets[at].tokens)
-                assert ids == one.answer.ids[: len(ids)]
-            else:
-                same(tickets[at].result(), one.answer)
-        assert engine.statistics().running == engine.statistics().waiting == 0
+        answer_as_they_come(engine, coming, dice, leave=0.25)
 
 
 def test_a_thread_changes_nothing(network, known):
@@ -205,17 +155,20 @@ def test_a_thread_changes_nothing(network, known):
 def test_a_shared_beginning_changes_nothing_and_is_read_once(network, pictures):
     one = asked_plainly(
         network,
-        inputs_of([7, 8], 1),
+        [7, 8],
         pictures[:1],
         prefix_key="a",
         options=Options(max_new_tokens=4),
     )
     shared = Engine(network, background=False)
     unshared = Engine(network, background=False, prefix_bytes=0)
-    for engine in (shared, unshared):
-        for answer in engine.run([one.request] * 8):
-            same(answer, one.answer)
     beginning = CONFIG.latents + 3
+    for engine, copied in ((shared, beginning), (unshared, 0)):
+        tickets = [engine.submit(one.request) for _ in range(8)]
+        for ticket in tickets:
+            same(ticket.result(), one.answer)
+            assert ticket.prompt == beginning + 2
+        assert [ticket.reused for ticket in tickets] == [0, *[copied] * 7]
     assert shared.statistics().prefix_hits == 7
     assert unshared.statistics().prefix_hits == 0
     assert unshared.statistics().read - shared.statistics().read == 7 * beginning
@@ -224,9 +177,7 @@ def test_a_shared_beginning_changes_nothing_and_is_read_once(network, pictures):
 def test_equal_ids_do_not_share_what_different_pictures_say(network, pictures):
     options = Options(max_new_tokens=6)
     asked = [
-        asked_plainly(
-            network, inputs_of([9], 1), pictures[at : at + 1], prefix_key=at, options=options
-        )
+        asked_plainly(network, [9], pictures[at : at + 1], prefix_key=at, options=options)
         for at in range(PICTURES)
     ]
     answers = Engine(network, background=False).run([one.request for one in asked])
@@ -238,8 +189,7 @@ def test_equal_ids_do_not_share_what_different_pictures_say(network, pictures):
 def test_what_must_follow_takes_no_steps_of_its_own(network):
     one = asked_plainly(
         network,
-        inputs_of([7, 8], 0),
-        None,
+        [7, 8],
         options=Options(max_new_tokens=16, min_new_tokens=16),
         filters=(Runs(),),
     )
@@ -254,9 +204,7 @@ def test_what_must_follow_takes_no_steps_of_its_own(network):
 
 def test_a_wrong_forecast_costs_time_only(network):
     options = Options(max_new_tokens=16, min_new_tokens=16)
-    one = asked_plainly(
-        network, inputs_of([7, 8], 0), None, options=options, filters=(Runs(honest=False),)
-    )
+    one = asked_plainly(network, [7, 8], options=options, filters=(Runs(honest=False),))
     engine = Engine(network, background=False)
     same(engine.run([one.request])[0], one.answer)
     assert 5 < engine.statistics().calls < 16
@@ -264,7 +212,7 @@ def test_a_wrong_forecast_costs_time_only(network):
 
 def test_padding_in_the_midst_of_a_prompt_does_not_count_as_a_position(network):
     words = [7, PAD, PAD, 8, 9]
-    one = asked_plainly(network, inputs_of(words, 0), None, options=Options(max_new_tokens=6))
+    one = asked_plainly(network, words, options=Options(max_new_tokens=6))
     same(Engine(network, background=False, chunk=2).run([one.request])[0], one.answer)
 
 
@@ -285,8 +233,7 @@ def test_an_answer_may_begin_with_what_must_follow(network):
 
     one = asked_plainly(
         network,
-        inputs_of([7, 8], 0),
-        None,
+        [7, 8],
         options=Options(max_new_tokens=5),
         filters=(Greeting(),),
     )

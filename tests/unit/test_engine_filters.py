@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kosmos2.engine import Greedy, Never, NoRepeat, NotYet, Sample
 from kosmos2.engine.choose import chooser
@@ -37,6 +39,19 @@ def generator(seed: int = 0) -> torch.Generator:
 )
 def test_no_run_of_ids_comes_twice(size, prompt, answer, banned):
     assert forbidden(NoRepeat(size).apply(LOGITS, prompt, answer)) == banned
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.integers(0, 2), max_size=12),
+    st.lists(st.integers(0, 2), max_size=9),
+)
+def test_runs_are_found_as_if_all_were_listed(size, prompt, answer):
+    ids = [*prompt, *answer]
+    runs = [ids[at : at + size] for at in range(len(ids) - size + 1)]
+    tail = ids[len(ids) - size + 1 :] if len(ids) >= size - 1 else None
+    banned = {run[-1] for run in runs if run[:-1] == tail}
+    assert NoRepeat(size).forbidden(tuple(prompt), answer) == banned
 
 
 def test_an_answer_may_not_end_too_early():

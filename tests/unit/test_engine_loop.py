@@ -13,7 +13,7 @@ import torch
 
 from kosmos2.config import Config
 from kosmos2.engine import Completion, Token, beam_search, collect, generate
-from kosmos2.errors import EngineError, InputError, PromptError
+from kosmos2.errors import ConfigError, EngineError, InputError, PromptError
 from kosmos2.options import Options
 
 BOS, PAD, EOS = 0, 1, 2
@@ -186,6 +186,32 @@ def test_log_probabilities_are_the_models_own():
     assert token.logprob == pytest.approx(float(table[0].log_softmax(0)[6]), abs=1e-6)
     among = table[0, LOCATIONS.start : LOCATIONS.stop].log_softmax(0)
     assert token.location_logprob == pytest.approx(float(among[1]), abs=1e-6)
+
+
+@pytest.mark.parametrize("search", [generate, beam_search])
+def test_the_likeliest_ids_are_told_as_the_model_thinks_of_them(search):
+    torch.manual_seed(0)
+    table = torch.randn(WORDS, WORDS)
+    table[0, EOS] = 9.0  # which may not come, and is told all the same
+    options = Options(max_new_tokens=1, min_new_tokens=1, top_logprobs=3)
+    answers, _ = run(table, prompts([0]), search=search, options=options)
+    if search is beam_search:
+        (found,) = answers[0].tops
+    else:
+        found = next(answers)[0].top
+    logprobs = table[0].log_softmax(0)
+    assert [id for id, _ in found] == logprobs.argsort(descending=True)[:3].tolist()
+    assert [p for _, p in found] == pytest.approx(sorted(logprobs.tolist())[:-4:-1], abs=1e-6)
+    assert found[0][0] == EOS
+
+
+def test_no_more_is_told_than_was_asked_for_or_there_is():
+    for asked, told in ((0, 0), (20, WORDS)):
+        (token,) = next(run(chain(0, 3), prompts([0]), options=Options(top_logprobs=asked))[0])
+        assert len(token.top) == told
+    for bad in (-1, 21, 1.0, True):
+        with pytest.raises(ConfigError, match=r"top_logprobs is .*from 0 to 20"):
+            Options(top_logprobs=bad)
 
 
 def test_a_word_has_no_location_score():

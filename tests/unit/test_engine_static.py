@@ -19,50 +19,39 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kosmos2.config import Config
-from kosmos2.engine import Completion, collect, generate
+from kosmos2.engine import collect, generate
 from kosmos2.engine.filters import Never, NoRepeat, NotYet
-from kosmos2.engine.grammar import Grammar, Tags
-from kosmos2.engine.loop import Writer
+from kosmos2.engine.grammar import Grammar
+from kosmos2.engine.likeliest import Place, chosen
 from kosmos2.engine.one_token import OneToken, suits
-from kosmos2.engine.request import Request, requests_of
+from kosmos2.engine.request import Request
 from kosmos2.engine.slots import Rows, Slots
-from kosmos2.engine.static import LENGTH, Static, chosen, rounded_length, rounded_rows
-from kosmos2.engine.ticket import Cancelled
+from kosmos2.engine.static import LENGTH, Static, rounded_length, rounded_rows
 from kosmos2.engine.worker import Engine
 from kosmos2.errors import ConfigError, EngineError
 from kosmos2.model.quantised import quantise
 from kosmos2.options import Options
+from mixes import (
+    BOS,
+    CONFIG,
+    EOS,
+    LOCATIONS,
+    PAD,
+    RULES,
+    TAGS,
+    Known,
+    Prompts,
+    answer_as_they_come,
+    asked,
+    grammar_of,
+    looked_at,
+    phrase,
+    same,
+)
 from networks import loud_network
 
-BOS, PAD, EOS = 0, 1, 2
-CONFIG = Config.tiny()
 TEXT = CONFIG.text
 CPU = torch.device("cpu")
-LOCATIONS = range(TEXT.vocabulary - 1024, TEXT.vocabulary)
-TAGS = Tags(
-    phrase=60,
-    phrase_end=61,
-    object=62,
-    object_end=63,
-    delimiter=64,
-    locations=LOCATIONS,
-    columns=32,
-)
-RULES = {"eos": EOS, "pad": PAD, "locations": LOCATIONS}
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """A prompt as a batch of one."""
-
-    ids: torch.Tensor
-    slots: torch.Tensor
-    pixels: None = None
-
-    @property
-    def keep(self):
-        return torch.ones_like(self.slots)
 
 
 @dataclass(frozen=True)
@@ -73,40 +62,16 @@ class Odd:
         return logits.index_fill(0, torch.arange(len(answer) % 2, len(logits), 2), -math.inf)
 
 
-@dataclass(frozen=True)
-class Known:
-    """A request, and what the plain loop answers it."""
-
-    request: Request
-    answer: Completion
-
-
 @pytest.fixture(scope="module")
 def network():
     return loud_network(CONFIG, seed=5)
-
-
-def asked(network, words, latents=None, *, prefix_key=None, **how) -> Known:
-    """A question about a picture, or none, and the answer of the loop."""
-    ids, slots = [BOS], [False]
-    if latents is not None:
-        ids += [3, *range(5, 5 + CONFIG.latents), 4]
-        slots += [False, *[True] * CONFIG.latents, False]
-    inputs = Prompts(torch.tensor([ids + words]), torch.tensor([slots + [False] * len(words)]))
-    rules = {**RULES, **how}
-    (answer,) = collect(generate(network, inputs, latents=latents, **rules))
-    (request,) = requests_of(inputs, latents, prefix_keys=[prefix_key], **rules)
-    return Known(request, answer)
 
 
 @pytest.fixture(scope="module")
 def known(network) -> list[Known]:
     """Requests of every kind."""
     dice = random.Random(11)
-    side = CONFIG.vision.image_size
-    with torch.no_grad():
-        pixels = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
-        pictures = network.look(pixels)
+    pictures = looked_at(network, 3)
     made = []
     for number in range(60):
         words = [dice.randrange(5, 1100) for _ in range(dice.choice([1, 2, 5, 8, 50]))]
@@ -114,15 +79,9 @@ def known(network) -> list[Known]:
         most = dice.choice([1, 2, 9, 14, 25])
         how = {}
         if number % 4 == 0:
-            grammar = Grammar(
-                tags=TAGS,
-                stops={EOS},
-                limit=most,
-                max_boxes=dice.choice([None, 1, 2]),
-                more_above=dice.choice([None, 0.3]),
-            )
-            how["filters"] = (grammar,)
-            words += [60, 7, 61] + [62] * dice.randint(0, 1)
+            how["filters"] = (grammar_of(dice, most),)
+            how["own_logprobs"] = number % 8 == 0
+            words += phrase(dice)
         if number % 10 == 3:
             how["filters"] = (Odd(),)
         if number % 7 == 0:
@@ -132,21 +91,13 @@ def known(network) -> list[Known]:
             max_new_tokens=most,
             min_new_tokens=min(most, dice.choice([0, 3, 12])),
             no_repeat_ngram_size=dice.choice([0, 0, 1, 2, 3]),
+            top_logprobs=3 if number % 9 == 0 else 0,
             **sampled,
         )
         latents = None if picture is None else pictures[picture : picture + 1]
         key = picture if number % 3 else None
         made.append(asked(network, words, latents, prefix_key=key, options=options, **how))
     return made
-
-
-def same(ours: Completion, plain: Completion) -> None:
-    assert ours.ids == plain.ids
-    assert ours.finish == plain.finish
-    assert ours.logprobs == pytest.approx(plain.logprobs, abs=1e-4)
-    for a, b in zip(ours.location_logprobs, plain.location_logprobs, strict=True):
-        assert (a is None) == (b is None)
-        assert a is None or a == pytest.approx(b, abs=1e-4)
 
 
 def static_engine(network, **settings) -> Engine:
@@ -188,30 +139,14 @@ def test_in_any_company_the_step_answers_as_the_loop_does(network, known, mix):
         prefix_bytes=dice.choice([0, 10**9]),
     )
     coming = [(one, dice.randint(0, 12)) for one in dice.sample(known, dice.randint(2, 12))]
-    leaving = {at: dice.randint(0, 15) for at in range(len(coming)) if dice.random() < 0.2}
-    tickets = {}
-    for step in range(1000):
-        for at, (one, when) in enumerate(coming):
-            if when == step:
-                tickets[at] = engine.submit(one.request)
-            if leaving.get(at) == step and at in tickets:
-                tickets[at].cancel()
-        if not engine.step() and step > 15:
-            break
-    for at, (one, _) in enumerate(coming):
-        if isinstance(tickets[at].error, Cancelled):
-            ids = tuple(token.id for token in tickets[at].tokens)
-            assert ids == one.answer.ids[: len(ids)]
-        else:
-            same(tickets[at].result(), one.answer)
-    assert engine.statistics().running == engine.statistics().waiting == 0
+    answer_as_they_come(engine, coming, dice, leave=0.2)
 
 
 def test_the_device_chooses_for_all_but_those_that_sample_or_have_odd_rules(network, known):
     engine = static_engine(network, slots=8)
     for ours, one in zip(engine.run([one.request for one in known]), known, strict=True):
         same(ours, one.answer)
-    static = engine._static
+    static = engine._steps.static
     by_host = set()
 
     class Spy:
@@ -222,7 +157,7 @@ def test_the_device_chooses_for_all_but_those_that_sample_or_have_odd_rules(netw
     plain = replace(known[1].request, options=Options(max_new_tokens=5, min_new_tokens=5))
     engine.run([plain])
     assert static is not None
-    assert engine._static is static
+    assert engine._steps.static is static
     assert not by_host
     engine.run([replace(plain, filters=(Spy(),))])
     assert by_host == set(range(5))
@@ -284,7 +219,7 @@ def test_steps_are_made_once_for_each_shape_and_again_when_the_memory_is_another
         **RULES,
     )
     engine.run([make(4, 30)])
-    static = engine._static
+    static = engine._steps.static
     assert static is not None
     assert set(static._steps) == {(1, LENGTH, LOCATIONS)}
     before = next(iter(static._steps.values()))
@@ -368,29 +303,27 @@ def test_the_device_takes_what_the_filters_leave(data):
         more_above=data.draw(st.sampled_from([None, 0.5])),
     )
     ids = st.sampled_from([7, 8, 60, 61, 62, 63, 64, 80, 81, 112, 400, 1102])
-    writer = Writer(
-        replace(
-            row,
-            prompt=tuple(data.draw(st.lists(ids, min_size=1, max_size=9))),
-            filters=(
-                Never({PAD}),
-                NotYet({EOS, 9}, data.draw(st.integers(0, 3))),
-                NoRepeat(data.draw(st.integers(1, 3))),
-                *data.draw(st.sampled_from([(), (grammar,)])),
-            ),
-        )
+    row = replace(
+        row,
+        prompt=tuple(data.draw(st.lists(ids, min_size=1, max_size=9))),
+        filters=(
+            Never({PAD}),
+            NotYet({EOS, 9}, data.draw(st.integers(0, 3))),
+            NoRepeat(data.draw(st.integers(1, 3))),
+            *data.draw(st.sampled_from([(), (grammar,)])),
+        ),
     )
-    writer.answer = data.draw(st.lists(ids, max_size=4))
+    answer = data.draw(st.lists(ids, max_size=4))
     random = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     logits = torch.randn(TEXT.vocabulary, generator=random) * 3
-    rule = static._rule(writer)
+    rule = static._rule(Place(row, answer, LOCATIONS, only_locations=False))
     if rule is None:  # only where it depends on the logits
         assert grammar.more_above is not None
         return
     allowed = logits.masked_fill(static._masks[rule[0]], -math.inf)
     allowed[rule[1:]] = -math.inf
-    id, logprob, _, sound = chosen(logits[None], allowed[None], LOCATIONS)[0].tolist()
-    plain = writer.row.allowed(logits, writer.answer)
+    id, logprob, _, sound = chosen(logits[None], allowed[None].clone(), LOCATIONS)[0].tolist()
+    plain = row.allowed(logits, answer)
     if sound:
         assert id == plain.argmax()
         assert logprob == pytest.approx(float(logits.log_softmax(0)[int(id)]), abs=1e-4)
@@ -426,7 +359,7 @@ def test_few_lengths_are_recorded_for_the_longest_prompts():
 def test_numbers_that_are_none_are_not_sound():
     logits = torch.zeros(4, 9)
     logits[1, 3], logits[2, 3], logits[3, 3] = math.nan, math.inf, -math.inf
-    assert chosen(logits, logits, range(3, 5))[:, -1].tolist() == [1, 0, 0, 0]
+    assert chosen(logits, logits.clone(), range(3, 5))[:, -1].tolist() == [1, 0, 0, 0]
     assert chosen(logits, torch.full_like(logits, -math.inf), range(0))[:, -1].tolist() == [0] * 4
 
 

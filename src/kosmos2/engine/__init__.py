@@ -1,11 +1,12 @@
 """From logits to tokens: the plain specification of generation, and the engine that equals it.
 
-Five roles, each a small protocol, and the values that fill it:
+Six roles, each a small protocol, and the values that fill it:
 
     Decoder   `decoder.py`   ids in, logits out, remembering what it read   Cached
     Filter    `filters.py`   logits -> logits, what may not come next       NoRepeat, NotYet, Never,
                                                                             Grammar
     Forcing   `job.py`       a filter that says beforehand what must come   Grammar
+    Narrowing `filters.py`   a filter that says where alone it may come     Grammar
     Chooser   `choose.py`    logits -> one id                               Greedy, Sample
     Search    `beam.py`      ranks several answers to one prompt
 
@@ -19,14 +20,15 @@ from kosmos2.engine.beam import beam_search
 from kosmos2.engine.choose import Chooser, Greedy, Sample
 from kosmos2.engine.corners import After, Corners, read_beginning, read_corners
 from kosmos2.engine.decoder import Cached, Decoder, Inputs, Network
-from kosmos2.engine.filters import Filter, Never, NoRepeat, NotYet
+from kosmos2.engine.filters import Filter, Narrowing, Never, NoRepeat, NotYet
 from kosmos2.engine.grammar import Grammar, Tags
 from kosmos2.engine.job import Forcing
 from kosmos2.engine.loop import generate
 from kosmos2.engine.request import Request, requests_of
+from kosmos2.engine.statistics import Statistics
 from kosmos2.engine.ticket import Cancelled, Late, Ticket
 from kosmos2.engine.token import Completion, Finish, Token, collect
-from kosmos2.engine.worker import Engine, Statistics
+from kosmos2.engine.worker import Engine
 
 __all__ = [
     "After",
@@ -44,6 +46,7 @@ __all__ = [
     "Greedy",
     "Inputs",
     "Late",
+    "Narrowing",
     "Network",
     "Never",
     "NoRepeat",

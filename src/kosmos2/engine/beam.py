@@ -189,11 +189,23 @@ class Search:
         """Go one token further; for each path that runs on, the place of the path it came from."""
         contest, paths, length = self.contest, self.contest.paths, self.contest.length + 1
         candidates = contest.candidates(self._scores(logits), len(self.row.stops))
+        top = self.row.options.top_logprobs
+        only = [
+            self.row.only_locations([token.id for token in path], self.locations) for path in paths
+        ]
 
         def grown(candidate: Candidate) -> tuple[Token, ...]:
             parent, chosen = candidate.parent, candidate.id
             finish = self.row.finish(chosen, length)
-            return (*paths[parent], token_of(logits[parent], chosen, self.locations, finish))
+            token = token_of(
+                logits[parent],
+                chosen,
+                self.locations,
+                finish,
+                only_locations=only[parent],
+                top=top,
+            )
+            return (*paths[parent], token)
 
         ends = [self.row.finish(candidate.id, length) is not None for candidate in candidates]
         running = contest.settle(candidates, ends, grown)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -23,6 +24,22 @@ class Filter(Protocol):
         self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
     ) -> Float[Tensor, " W"]:
         """The logits with what is forbidden at minus infinity; the given ones stay as they are."""
+
+
+@runtime_checkable
+class Listing(Filter, Protocol):
+    """A filter that forbids some ids, whatever the logits are."""
+
+    def forbidden(self, prompt: Sequence[int], answer: Sequence[int]) -> Collection[int]:
+        """These ids."""
+
+
+@runtime_checkable
+class Narrowing(Filter, Protocol):
+    """A filter that can say beforehand that nothing outside a range of ids may come."""
+
+    def only(self, prompt: Sequence[int], answer: Sequence[int]) -> range | None:
+        """That range; None where others may come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +98,25 @@ class NoRepeat:
         """Those ids."""
         ids = [*prompt, *answer]
         before = self.size - 1
-        tail = ids[max(len(ids) - before, 0) :]
-        ends = range(before, len(ids))
-        last = ids[-1] if before and ids else None  # compared first, which is much quicker
-        return {
-            ids[end]
-            for end in ends
-            if (last is None or ids[end - 1] == last) and ids[end - before : end] == tail
-        }
+        if not before or not ids:
+            return set(ids)
+        tail, found, end = ids[-before:], set[int](), before - 1
+        with suppress(ValueError):  # the last of the run is looked for first: that is much quicker
+            while True:
+                end = ids.index(tail[-1], end, -1) + 1
+                if ids[end - before : end] == tail:
+                    found.add(ids[end])
+        return found
+
+
+def narrowing(filters: Sequence[Filter]) -> Narrowing | None:
+    """The first that can narrow, if what stands before it has no need of all the logits."""
+    for each in filters:
+        if isinstance(each, Narrowing):
+            return each
+        if not isinstance(each, Listing):
+            return None
+    return None
 
 
 def without(logits: Float[Tensor, " W"], ids: Collection[int]) -> Float[Tensor, " W"]:

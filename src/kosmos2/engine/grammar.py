@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
 
@@ -92,6 +93,10 @@ class Grammar:
         default_factory=dict, repr=False, compare=False
     )
 
+    _last: list[tuple[Sequence[int], Sequence[int], State]] = field(
+        default_factory=lambda: [((), (), State("words"))], repr=False, compare=False
+    )
+
     def __post_init__(self) -> None:
         if self.max_boxes is not None and self.max_boxes < 1:
             raise ConfigError(f"max_boxes is {self.max_boxes}; give at least 1, or None")
@@ -135,29 +140,50 @@ class Grammar:
             return (self.tags.locations[-1],)
         return ()
 
+    def only(self, prompt: Sequence[int], answer: Sequence[int]) -> range | None:
+        """The locations, where one is due."""
+        due = self.state(prompt, answer).place in ("corner", "opposite")
+        return self.tags.locations if due else None
+
     def state(self, prompt: Sequence[int], answer: Sequence[int]) -> State:
-        """Where the next token stands: the way back to the last tag says it."""
-        tags = self.tags
+        """Where the next token stands: the way back to the last tag says it.
+
+        The last answer is remembered, since several questions are asked about each.
+        """
+        asked, answered, state = self._last[0]
+        if prompt is asked and answer == answered:
+            return state
+        state = self._state(prompt, answer)
+        self._last[0] = prompt, list(answer), state
+        return state
+
+    def _state(self, prompt: Sequence[int], answer: Sequence[int]) -> State:
+        tags, any_tag = self.tags, self._any_tag
         since: list[int] = []
         back = chain(reversed(answer), reversed(prompt))
         for id in back:
+            if id not in any_tag:
+                since.append(id)
+                continue
             if id == tags.phrase:
                 return State("phrase", tuple(reversed(since)))
             if id == tags.phrase_end:
                 return State("words", named=not since)
             if id == tags.object_end:
                 return State("words")
-            if id in (tags.object, tags.delimiter):
-                if len(since) > 2:  # a prompt can be anything
-                    return State("words")
-                place: tuple[Place, ...] = ("corner", "opposite", "close")
-                before: list[int] = []
-                while id == tags.delimiter or id in tags.locations:
-                    before += [id] if id in tags.locations else []
-                    id = next(back, tags.object)
-                return State(place[len(since)], tuple(reversed(since)), tuple(reversed(before)))
-            since.append(id)
+            if len(since) > 2:  # a prompt can be anything
+                return State("words")
+            place: tuple[Place, ...] = ("corner", "opposite", "close")
+            before: list[int] = []
+            while id == tags.delimiter or id in tags.locations:
+                before += [id] if id in tags.locations else []
+                id = next(back, tags.object)
+            return State(place[len(since)], tuple(reversed(since)), tuple(reversed(before)))
         return State("words")
+
+    @cached_property
+    def _any_tag(self) -> frozenset[int]:
+        return frozenset(self.tags.all)
 
     def _may_go_on(self, state: State, left: int) -> bool:
         """Whether another box is allowed: it takes the delimiter, two locations and the end."""

@@ -13,12 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kosmos2.config import TextConfig
+from kosmos2.engine.likeliest import Place
 from kosmos2.engine.loop import Writer
 from kosmos2.engine.request import Request
 from kosmos2.engine.row import Row, readable
 from kosmos2.engine.ticket import Ticket
 from kosmos2.engine.token import Token
 from kosmos2.errors import EngineError
+
+# What is said after a token: the next one, or the logits that its writer has to choose from.
+Said = Token | Float[Tensor, " W"]
 
 
 @runtime_checkable
@@ -62,6 +66,8 @@ class Job:
         self._counted = list(accumulate(id != config.pad for id in row.prompt))
         self._config = config
         self._foresee = foresee
+        # Asked once: to find out what a filter can takes longer than to let it.
+        self._forcing = [each for each in row.filters if isinstance(each, Forcing)]
         self.forecast()
 
     @property
@@ -102,25 +108,27 @@ class Job:
         """Which of some tokens to be read have logits that count: those before an answer's."""
         return range(max(start, len(self.row.prompt) - 1), start + count)
 
-    def write(self, places: range, said: Float[Tensor, "N W"] | Token) -> None:
-        """Go on with the logits of the tokens at these places; sets how many of them were right.
+    def place(self, at: int) -> Place:
+        """What has to be known to choose what follows the token there, if all before it is so."""
+        answer, locations = self.known[len(self.row.prompt) : at + 1], self.request.locations
+        return Place(self.row, answer, locations, self.row.only_locations(answer, locations))
 
-        Instead of the logits of a single place there may be the token that was chosen from them.
+    def write(self, places: range, said: Sequence[Said]) -> None:
+        """Go on with what is said after the tokens at these places; sets how many were right.
 
         Raises:
             Exception: whatever is wrong with this request alone.
         """
-        if isinstance(said, Tensor):
-            said = readable(said, [self.row] * len(places), len(self.writer.answer))
-        for place, scores in zip(places, [said] if isinstance(said, Token) else said, strict=True):
-            if isinstance(scores, Token):
-                token = self.writer.take(scores)
+        for at, each in zip(places, said, strict=True):
+            if isinstance(each, Token):
+                token = each
+                self.writer.take(token)
             else:
-                token = self.writer.write(scores, self.request.locations)
-            self.right = place + 1
-            came = self.known[place + 1 : place + 2] == [token.id]
+                token = self._choose(each)
+            self.right = at + 1
+            came = self.known[at + 1 : at + 2] == [token.id]
             if not came:  # nothing was forecast, or something else
-                self.known[place + 1 :] = [token.id]
+                self.known[at + 1 :] = [token.id]
             self.forced += came
             self.ticket.put(token, forced=came)
             if self.writer.ended or not came:
@@ -128,11 +136,22 @@ class Job:
         if not self.writer.ended:
             self.forecast()
 
+    def _choose(self, scores: Float[Tensor, " W"]) -> Token:
+        """The plain way; where only locations may come, only their scores have to be there."""
+        answer, locations = self.writer.answer, self.request.locations
+        looked_at = scores
+        if self.row.only_locations(answer, locations):
+            looked_at = scores[locations.start : locations.stop]
+        readable(looked_at[None], [self.row], len(answer))
+        return self.writer.write(scores, locations)
+
     def forecast(self) -> None:
         """Ask the filters what must follow, unless that is known."""
-        answer = list(self.writer.answer)
-        if not self._foresee or len(self.known) > len(self.row.prompt) + len(answer):
+        if not (self._foresee and self._forcing) or len(self.known) > len(self.row.prompt) + len(
+            self.writer.answer
+        ):
             return
+        answer = list(self.writer.answer)
         # The last token of an answer is chosen from what is there already: no need to foresee it.
         while len(answer) < self.row.limit - 1:
             more = self._must_follow(answer)
@@ -145,8 +164,8 @@ class Job:
                 return
 
     def _must_follow(self, answer: Sequence[int]) -> tuple[int, ...]:
-        for each in self.row.filters:
-            if isinstance(each, Forcing) and (ids := tuple(each.forced(self.row.prompt, answer))):
+        for each in self._forcing:
+            if ids := tuple(each.forced(self.row.prompt, answer)):
                 for id in ids:
                     if not 0 <= id < self._config.vocabulary:
                         raise EngineError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -31,6 +30,7 @@ def generate(
     stop_ids: frozenset[int] = frozenset(),
     no_repeat_ngram_size: int = 0,
     filters: Sequence[Filter] = (),
+    own_logprobs: bool = False,
     decoder: Callable[[Network], Decoder] = Cached,
 ) -> Iterator[list[Token | None]]:
     """Answer a batch of prompts, step by step.
@@ -49,6 +49,7 @@ def generate(
         stop_ids: More ids that end an answer.
         no_repeat_ngram_size: The checkpoint's own, for options that leave it to the checkpoint.
         filters: More rules about what may come next.
+        own_logprobs: Log-probabilities are among all words even where only locations may come.
         decoder: How the network is run.
 
     Raises:
@@ -64,6 +65,7 @@ def generate(
         stop_ids=stop_ids,
         no_repeat_ngram_size=no_repeat_ngram_size,
         filters=filters,
+        own_logprobs=own_logprobs,
     )
     if any(row.options.beams > 1 for row in rows):
         raise InputError("beams are searched, not streamed; use beam_search, or beams=1")
@@ -116,11 +118,18 @@ class Writer:
         if allowed.max() == -math.inf:
             raise self.row.dead_end(len(self.answer))
         chosen = self.chooser.choose(allowed, self.random)
-        return self.take(token_of(logits, chosen, locations))
+        token = token_of(
+            logits,
+            chosen,
+            locations,
+            self.row.finish(chosen, len(self.answer) + 1),
+            only_locations=self.row.only_locations(self.answer, locations),
+            top=self.row.options.top_logprobs,
+        )
+        self.take(token)
+        return token
 
-    def take(self, token: Token) -> Token:
-        """Remember what was chosen; the token says whether it is the last."""
+    def take(self, token: Token) -> None:
+        """Remember what was chosen."""
         self.answer.append(token.id)
-        finish = self.row.finish(token.id, len(self.answer))
-        self.ended = finish is not None
-        return replace(token, finish=finish)
+        self.ended = token.finish is not None

@@ -42,6 +42,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     no_repeat_ngram_size: int = 0
     filters: tuple[Filter, ...] = ()
+    own_logprobs: bool = False  # see `Token.logprob`
     deadline_s: float | None = None  # from when it is handed in
 
     def row(self, id: int, config: Config) -> Row:
@@ -75,6 +76,7 @@ class Request:
             stop_ids=self.stop_ids,
             no_repeat_ngram_size=self.no_repeat_ngram_size,
             filters=self.filters,
+            own_logprobs=self.own_logprobs,
         )
         return replace(row, index=id)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kosmos2.engine.decoder import Inputs
-from kosmos2.engine.filters import Filter, Never, NoRepeat, NotYet
+from kosmos2.engine.filters import Filter, Narrowing, Never, NoRepeat, NotYet, narrowing
 from kosmos2.engine.grammar import Grammar
 from kosmos2.engine.token import Finish
 from kosmos2.errors import EngineError, InputError, PromptError
@@ -30,6 +30,12 @@ class Row:
     stops: frozenset[int]  # ids that end it
     filters: tuple[Filter, ...]
     options: Options
+    narrowing: Narrowing | None = None  # the filter that can; None where all words are to be scored
+
+    def only_locations(self, answer: Sequence[int], locations: range) -> bool:
+        """Whether the filters leave nothing else, and nobody wants to know of anything else."""
+        narrowing = self.narrowing
+        return narrowing is not None and narrowing.only(self.prompt, answer) == locations
 
     def allowed(self, logits: Float[Tensor, " W"], answer: Sequence[int]) -> Float[Tensor, " W"]:
         """The logits after every filter.
@@ -69,6 +75,7 @@ def rows_of(
     stop_ids: frozenset[int],
     no_repeat_ngram_size: int,
     filters: Sequence[Filter],
+    own_logprobs: bool = False,
 ) -> list[Row]:
     """The requests of a batch.
 
@@ -103,14 +110,16 @@ def rows_of(
         rules: list[Filter] = [Never({pad}), NotYet(stops, wants.min_new_tokens)]
         if size:
             rules.append(NoRepeat(size))
+        rules.extend(filters)
         rows.append(
             Row(
                 index=index,
                 prompt=prompt,
                 limit=min(wants.max_new_tokens, room),
                 stops=stops,
-                filters=(*rules, *filters),
+                filters=tuple(rules),
                 options=wants,
+                narrowing=None if own_logprobs or wants.top_logprobs else narrowing(rules),
             )
         )
     return rows
@@ -123,6 +132,8 @@ def readable(logits: Float[Tensor, "R W"], rows: Sequence[Row], step: int) -> Fl
         EngineError: some of them are not numbers.
     """
     logits = logits.float().cpu()
+    if bool(logits.sum(dim=-1).isfinite().all()):  # many times as quick as to ask each number
+        return logits
     for row, numbers in zip(rows, logits.isfinite().all(dim=-1).tolist(), strict=True):
         if not numbers:
             raise EngineError(

@@ -13,11 +13,12 @@ all, Y layers, H heads, P tokens, W head width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kosmos2.config import TextConfig
@@ -154,14 +155,18 @@ class Rows(Cache):
         first, rows = slots[0], len(slots)
         side_by_side = list(slots) == list(range(first, first + rows))
         self._span = slice(first, first + rows) if side_by_side else None
-        self._slots = self._on_device(list(slots))
+        if not side_by_side:
+            self._slots = self._on_device(list(slots))
         self._even = side_by_side and len(set(starts)) == 1 and len(set(counts)) == 1
+        self._padded = len(set(counts)) > 1
         if not self._even:  # where each new token comes from, and where it goes
-            places = [(row, at) for row, count in enumerate(counts) for at in range(count)]
-            self._rows = self._on_device([row for row, _ in places])
-            self._tokens = self._on_device([at for _, at in places])
-            self._to_slots = self._on_device([slots[row] for row, _ in places])
-            self._to_places = self._on_device([starts[row] + at for row, at in places])
+            places = [
+                (row, at, slots[row], starts[row] + at)
+                for row, count in enumerate(counts)
+                for at in range(count)
+            ]
+            told = self._on_device(places).unbind(dim=1)
+            self._rows, self._tokens, self._to_slots, self._to_places = told
 
     def extend(
         self, layer: int, keys: Float[Tensor, "R H T W"], values: Float[Tensor, "R H T W"]
@@ -172,10 +177,11 @@ class Rows(Cache):
             self._extend(self.memory.values[layer], values),
         )
 
-    def order(self) -> tuple[Bool[Tensor, "R 1 T S"] | None, bool]:
+    def order(self) -> tuple[Float[Tensor, "R 1 T S"] | None, bool]:
         """Who sees whom: a mask, or none and whether plainly causal.
 
         Padding sees what the last token before it sees, at least: something, so that no sum is 0/0.
+        The mask is of numbers: every block's attention would make such of truths.
         """
         if self.new == 1 and len(set(self.ends)) == 1:
             return None, False
@@ -184,19 +190,23 @@ class Rows(Cache):
         places = torch.arange(self.seen, device=self.memory.device)
         new = torch.arange(self.new, device=self.memory.device)
         last = self._on_device(self.starts)[:, None] + new  # R T
-        return (places <= last[..., None])[:, None], False
+        seen = (places <= last[..., None])[:, None]
+        nothing = torch.zeros((), dtype=self.memory.dtype, device=self.memory.device)
+        return nothing.where(seen, -math.inf), False
 
     def _extend(self, held: Tensor, new: Tensor) -> Tensor:
         if self._even:
             assert self._span is not None
             held[self._span, :, self.starts[0] : self.seen] = new
         else:
-            held[self._to_slots, :, self._to_places] = new.transpose(1, 2)[self._rows, self._tokens]
+            new = new.transpose(1, 2)
+            new = new[self._rows, self._tokens] if self._padded else new.flatten(0, 1)
+            held[self._to_slots, :, self._to_places] = new
         if self._span is not None:
             return held[self._span, :, : self.seen]
         return held[:, :, : self.seen].index_select(0, self._slots)
 
-    def _on_device(self, numbers: list[int]) -> Int[Tensor, " N"]:
+    def _on_device(self, numbers: list[Any]) -> Int[Tensor, "*shape"]:
         return on_device(numbers, self.memory.device)
 
 

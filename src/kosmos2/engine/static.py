@@ -19,20 +19,16 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from kosmos2.engine.choose import Greedy
-from kosmos2.engine.filters import Never, NoRepeat, NotYet
 from kosmos2.engine.grammar import Grammar, Rule
-from kosmos2.engine.job import Job
-from kosmos2.engine.loop import Writer
+from kosmos2.engine.job import Job, Said
+from kosmos2.engine.likeliest import SOUND, Place, chosen, token_said
 from kosmos2.engine.one_token import OneToken, Pack
 from kosmos2.engine.passes import Scored
 from kosmos2.engine.scheduler import Piece
 from kosmos2.engine.slots import Slots, on_device
-from kosmos2.engine.token import Token
 from kosmos2.model import Network
 
 log = logging.getLogger(__name__)
@@ -41,7 +37,6 @@ LISTED = 64  # ids that can be forbidden one by one
 MASKS = 256  # rules of grammars that are kept on the device
 LENGTH = 64  # the shortest length that is recorded
 ID, POSITION, PLACE, MASK, FIRST_LISTED = range(5)  # what the device is told of a row
-CHOSEN, LOGPROB, LOCATION_LOGPROB, SOUND = range(4)  # what it says
 
 
 class Static:
@@ -87,10 +82,11 @@ class Static:
         told = self._rows
         told[:rows, :FIRST_LISTED] = [self.nobody]
         locations = jobs[0].request.locations
+        places = [job.place(piece.start) for job, piece in zip(jobs, pieces, strict=True)]
         by_host: list[int] = []
         for at, (job, piece) in enumerate(zip(jobs, pieces, strict=True)):
             row = [job.known[piece.start], *job.positions(piece.start, 1), piece.start]
-            rule = self._rule(job.writer) if job.request.locations == locations else None
+            rule = self._rule(places[at]) if job.request.locations == locations else None
             if rule is None:
                 by_host.append(at)
                 rule = [0]
@@ -98,7 +94,7 @@ class Static:
             told[piece.slot, len(row) + len(rule) :] = rule[-1]
             memory.filled[piece.slot] = max(memory.filled[piece.slot], piece.start + 1)
         self.run(rows, length, locations)
-        return self._heard(jobs, pieces, by_host)
+        return self._heard(places, pieces, by_host)
 
     @property
     def nobody(self) -> list[int]:
@@ -154,7 +150,7 @@ class Static:
         return graph.replay
 
     def _heard(
-        self, jobs: Sequence[Job], pieces: Sequence[Piece], by_host: Sequence[int]
+        self, places: Sequence[Place], pieces: Sequence[Piece], by_host: Sequence[int]
     ) -> list[Scored]:
         """What the device says, once it is done."""
         slots = [pieces[at].slot for at in by_host]
@@ -163,12 +159,12 @@ class Static:
             torch.cuda.current_stream(self.memory.device).synchronize()
         heard: list[Scored] = []
         answers = self._said[: pieces[-1].slot + 1].tolist()
-        for at, (job, piece) in enumerate(zip(jobs, pieces, strict=True)):
+        for at, (place, piece) in enumerate(zip(places, pieces, strict=True)):
             said = answers[piece.slot]
             if at not in logits and not said[SOUND]:  # the host knows what to do about it
                 logits[at] = self._logits[piece.slot].cpu()
-            scored = logits[at][None] if at in logits else _token(said, job.request.locations)
-            heard.append((job.scored(piece.start, 1), scored))
+            each: Said = logits[at] if at in logits else token_said(said, place)
+            heard.append((range(piece.start, piece.start + 1), [each]))
         return heard
 
     def _fetch(self, slots: list[int]) -> Float[Tensor, "N W"]:
@@ -178,22 +174,16 @@ class Static:
             return found
         return torch.empty(found.shape, pin_memory=True).copy_(found, non_blocking=True)
 
-    def _rule(self, writer: Writer) -> list[int] | None:
+    def _rule(self, place: Place) -> list[int] | None:
         """What may not come next: a mask's number, then ids; None where the host has to choose."""
-        row, answer, mask, ids = writer.row, writer.answer, 0, set[int]()
-        if not isinstance(writer.chooser, Greedy):
+        ruling = place.ruling
+        if ruling is None or not 0 < len(ruling.ids) <= LISTED:
             return None
-        for each in row.filters:
-            if isinstance(each, Never | NotYet | NoRepeat):
-                ids.update(each.forbidden(row.prompt, answer))
-            elif isinstance(each, Grammar) and not mask:
-                rule = each.rule(row.prompt, answer)
-                if rule is None:
-                    return None
-                mask = self._mask(rule, each)
-            else:
-                return None
-        return [mask, *ids] if 0 < len(ids) <= LISTED else None
+        mask = 0
+        if ruling.rule is not None:
+            assert ruling.grammar is not None
+            mask = self._mask(ruling.rule, ruling.grammar)
+        return [mask, *ruling.ids]
 
     def _mask(self, rule: Rule, grammar: Grammar) -> int:
         """Where a rule's mask is on the device; room for it was made."""
@@ -212,27 +202,6 @@ def takes(job: Job, piece: Piece) -> bool:
     )
 
 
-def chosen(
-    logits: Float[Tensor, "R W"], allowed: Float[Tensor, "R W"], locations: range
-) -> Float[Tensor, "R 4"]:
-    """The likeliest of what is allowed, how probable it is among all, and among the locations.
-
-    The last number is 1 if all logits are numbers and something is allowed. Ids are exact in
-    float32 up to 16 million.
-    """
-    best, ids = allowed.max(dim=1)
-    least, most = logits.aminmax(dim=1)
-    sound = least.isfinite() & most.isfinite() & best.isfinite()
-    logprobs = F.log_softmax(logits, dim=1).gather(1, ids[:, None])[:, 0]
-    among = logits[:, locations.start : locations.stop]
-    if among.shape[1]:
-        at = (ids - locations.start).clamp(0, among.shape[1] - 1)
-        among_logprobs = F.log_softmax(among, dim=1).gather(1, at[:, None])[:, 0]
-    else:
-        among_logprobs = torch.zeros_like(logprobs)
-    return torch.stack([ids.float(), logprobs, among_logprobs, sound.float()], dim=1)
-
-
 def rounded_rows(rows: int, most: int) -> int:
     """The next power of two, or as many as there are."""
     return min(1 << (rows - 1).bit_length(), most)
@@ -242,12 +211,3 @@ def rounded_length(tokens: int, most: int) -> int:
     """At most half as many more, or 64, in few different sizes; or as many as there are."""
     unit = max(LENGTH, 1 << ((tokens - 1).bit_length() - 2)) if tokens > LENGTH else LENGTH
     return min(-(-tokens // unit) * unit, most)
-
-
-def _token(said: Sequence[float], locations: range) -> Token:
-    id = int(said[CHOSEN])
-    return Token(
-        id=id,
-        logprob=said[LOGPROB],
-        location_logprob=said[LOCATION_LOGPROB] if id in locations else None,
-    )

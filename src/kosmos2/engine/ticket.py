@@ -38,7 +38,10 @@ class Ticket:
         on_cancel: Callable[[], None],
         on_token: OnToken | None = None,
         on_end: OnEnd | None = None,
+        prompt: int = 0,
     ) -> None:
+        self.prompt = prompt  # tokens of the prompt
+        self.reused = 0  # of these, not read but copied from a beginning that was kept
         self._drive = drive  # does or awaits a step of the engine; False: somebody else does
         self._on_cancel = on_cancel
         self._on_token = on_token

@@ -18,13 +18,19 @@ class Token:
 
     `logprob` is the model's own, before temperature and filters. `location_logprob` is the same
     among the locations alone, for an id that is a location: how sure the model was of *where*,
-    given that it points.
+    given that it points. Where the grammar leaves only locations, no other word is scored, and
+    `logprob` is among the locations too; a request that asks for `top_logprobs` or `own_logprobs`
+    has it among all words there as well.
+
+    `top` holds the likeliest ids at this place, best first, each with its `logprob`, as many as
+    `top_logprobs` asked for; the chosen one need not be among them.
     """
 
     id: int
     logprob: float
     location_logprob: float | None = None
     finish: Finish | None = None  # set on the last token of an answer
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +41,7 @@ class Completion:
     logprobs: tuple[float, ...]
     location_logprobs: tuple[float | None, ...]
     finish: Finish
+    tops: tuple[tuple[tuple[int, float], ...], ...] = ()  # of each token, if they were asked for
 
     @classmethod
     def of(cls, tokens: Iterable[Token]) -> Completion:
@@ -47,6 +54,7 @@ class Completion:
             logprobs=tuple(t.logprob for t in tokens),
             location_logprobs=tuple(t.location_logprob for t in tokens),
             finish=finish,
+            tops=tuple(t.top for t in tokens) if any(t.top for t in tokens) else (),
         )
 
 
@@ -56,14 +64,30 @@ def collect(steps: Iterable[list[Token | None]]) -> list[Completion]:
 
 
 def token_of(
-    logits: Float[Tensor, " W"], chosen: int, locations: range, finish: Finish | None = None
+    logits: Float[Tensor, " W"],
+    chosen: int,
+    locations: range,
+    finish: Finish | None = None,
+    *,
+    only_locations: bool = False,
+    top: int = 0,
 ) -> Token:
-    """The chosen id with its probabilities under the model's own logits."""
-    at = logits[chosen]
-    among = logits[locations.start : locations.stop] if chosen in locations else None
+    """The chosen id, and the `top` likeliest, with their probabilities under the model's logits."""
+    at, logprob = logits[chosen], None
+    if chosen in locations:
+        logprob = float(at - logits[locations.start : locations.stop].logsumexp(0))
+    if only_locations and logprob is not None:
+        return Token(id=chosen, logprob=logprob, location_logprob=logprob, finish=finish)
+    total = logits.logsumexp(0)
     return Token(
         id=chosen,
-        logprob=float(at - logits.logsumexp(0)),
-        location_logprob=None if among is None else float(at - among.logsumexp(0)),
+        logprob=float(at - total),
+        location_logprob=logprob,
         finish=finish,
+        top=_likeliest(logits - total, top) if top else (),
     )
+
+
+def _likeliest(logprobs: Float[Tensor, " W"], count: int) -> tuple[tuple[int, float], ...]:
+    best, ids = logprobs.topk(min(count, len(logprobs)))
+    return tuple(zip(ids.tolist(), best.tolist(), strict=True))

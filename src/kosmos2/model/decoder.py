@@ -101,9 +101,12 @@ class Decoder(nn.Module):
             watch.append(x)
         return x
 
-    def logits(self, x: Float[Tensor, "*any D"]) -> Float[Tensor, "*any W"]:
-        """Scores of every word to come next, always in float32."""
-        return self.words.score(x).float()
+    def logits(
+        self, x: Float[Tensor, "*any D"], among: range | None = None
+    ) -> Float[Tensor, "*any W"]:
+        """Scores of every word to come next, or of a range of them, always in float32."""
+        words = None if among is None else slice(among.start, among.stop)
+        return self.words.score(x, words).float()
 
 
 def sinusoids(positions: Int[Tensor, "B T"], config: TextConfig) -> Float[Tensor, "B T D"]:
