@@ -1,10 +1,19 @@
-"""The general-purpose library on the GPU, eager, in bf16 with sdpa, with the same weights."""
+"""The general-purpose library on the GPU, eager, in bf16 with sdpa, with the same weights.
+
+`GpuPeer` is its model, `TheirCases` the cases that we do, done by it.
+"""
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import time
+from typing import Any
 
 import torch
+from gpu_bench import Bench
+from gpu_right import looped
+from gpu_work import CAPTION_TOKENS, Work
 
 from kosmos2.model import Network
 from kosmos2.weights.names import config_to_reference, ours_to_theirs
@@ -61,3 +70,77 @@ class GpuPeer:
             stopping_criteria=[watch],
         )
         return [at - begun for at in watch.times], put[:, len(ids[0]) :].tolist()
+
+
+class TheirCases:
+    """The same cases with the general-purpose library."""
+
+    def __init__(self, bench: Bench, network: Network, work: Work) -> None:
+        self.bench, self.work, self.peer = bench, work, GpuPeer(network)
+
+    def _together(self, pictures: torch.Tensor, prompts: list[list[int]], new: int):
+        slots = [self.work.slots(ids) for ids in prompts]
+        return self.peer.together(pictures, prompts, slots, new)
+
+    def agreement(self, network: Network) -> dict[str, Any]:
+        """Whether it and the plain loop say the same (both in bf16, so only mostly)."""
+        new, same = (4 if self.bench.tiny else 16), []
+        for n in range(4):
+            ids, picture = self.work.ids(5, n), self.work.pixels[n % 2][None]
+            with torch.no_grad():
+                latents = network.look(picture.to(self.bench.device))
+            ours = looped(network, self.work.request(ids, latents, new)).ids
+            _, (theirs,) = self._together(picture, [ids], new)
+            pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs))
+            same.append(sum(1 for _ in pairs))
+        return {"tokens": 4 * new, "equal_up_to_the_first_difference": sum(same)}
+
+    def first_token(self) -> float:
+        numbers = itertools.cycle(range(len(self.work.pixels)))
+        ids = self.work.ids(4, 0)
+        return self.bench.seconds(
+            lambda: self._together(self.work.pixels[next(numbers)][None], [ids], 1), times=10
+        )
+
+    def step_s(self, rows: int) -> float:
+        new = 4 if self.bench.tiny else 32
+        prompts = [self.work.ids(4, n) for n in range(rows)]
+        pictures = self.work.pixels[:1].expand(rows, -1, -1, -1)
+        self._together(pictures, prompts, 3)
+        times, _ = self._together(pictures, prompts, new)
+        return statistics.median(b - a for a, b in itertools.pairwise(times))
+
+    def phrases(self) -> dict[str, float]:
+        count, new = (3, 4) if self.bench.tiny else (16, 5)
+        prompts = [self.work.ids(3, n, phrase=True) for n in range(count)]
+        picture = self.work.pixels[:1]
+
+        def answer() -> None:
+            for ids in prompts:
+                self._together(picture, [ids], new)
+
+        return {"phrases": count, "seconds": self.bench.seconds(answer, times=2, warm=1)}
+
+    def captions(self) -> dict[str, Any]:
+        """Pictures a second, by batch size, and the best of them."""
+        new = 4 if self.bench.tiny else CAPTION_TOKENS
+        ids, rates = self.work.ids(4, 0), {}
+        for batch in (2,) if self.bench.tiny else (16, 32, 64, 128, 256):
+            pictures = self.work.pixels[:batch]
+            self._together(pictures, [ids] * batch, 2)
+            times, _ = self._together(pictures, [ids] * batch, new)
+            rates[batch] = batch / times[-1]
+        best = max(rates, key=lambda batch: rates[batch])
+        return {"batch": best, "pictures_s": rates[best], "pictures_s_by_batch": rates}
+
+
+def their_cases(bench: Bench, network: Network, work: Work) -> TheirCases | None:
+    """The other library with the same weights, where it is."""
+    made: list[TheirCases] = []
+
+    def begin() -> str:
+        made.append(TheirCases(bench, network, work))
+        return made[0].peer.name
+
+    bench.case("peer", 30, begin)
+    return made[0] if made else None
