@@ -61,6 +61,7 @@ class Bench:
     reference: str
     tell: Callable[[str], None]
     skipped: dict[str, str] = field(default_factory=dict)
+    dismissed: dict[str, str] = field(default_factory=dict)
 
     def alternate(self, rounds: int) -> Iterator[tuple[int, str, Process]]:
         """A B C, A B C: every peer once in each round, the machine last."""
@@ -80,6 +81,15 @@ class Bench:
             self.tell(f"{name} does not go on with this: {reason}")
             return None
 
+    def dismiss(self) -> None:
+        """Peers of one answer at a time have no part in what comes next: free their memory."""
+        for name, process in list(self.processes.items()):
+            if process.facts.get("one_at_a_time"):
+                process.stop()
+                del self.processes[name]
+                self.dismissed[name] = "one answer at a time is all that is compared with it"
+                self.tell(f"{name} has done its part")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -97,7 +107,7 @@ def measured(
     once: Callable[[str, Process], tuple[Sample, list[list[int]] | None] | None],
 ) -> dict[str, Any]:
     """Alternate, and summarise; tokens are held against the reference's."""
-    bench.skipped = {}
+    bench.skipped = dict(bench.dismissed)
     samples: dict[str, list[Sample]] = {}
     tokens: dict[str, list[list[int]]] = {}
     for _, name, process in bench.alternate(rounds):
@@ -295,17 +305,19 @@ def _shares(
     return case | {"limit_a_second": rate}
 
 
+ONE_AT_A_TIME = ("first_token", "decode_b1", "follow")  # cases of one answer
+
 CASES = {
     case.name: case
     for case in (
         Case("first_token", "first token: a picture and a prompt of 71 tokens", first_token),
         Case("decode_b1", "each further token, 1 answer at a time", decode(1)),
+        Case("follow", "next tokens that are the reference's, after its own", follow),
         Case("decode_b4", "each step of 4 answers", decode(4)),
         Case("decode_b16", "each step of 16 answers", decode(16)),
         Case("phrases", "16 phrases on one picture", phrases),
         Case("arrivals", "32 mixed requests arriving over time", arrivals),
         Case("captions", "64 pictures captioned offline", captions),
-        Case("follow", "next tokens that are the reference's, after its own", follow),
         Case("modes", "the reference's other ways to run", modes, modes=True),
     )
 }

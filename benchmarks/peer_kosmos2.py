@@ -24,6 +24,7 @@ from kosmos2.engine.request import Request
 from kosmos2.engine.ticket import Ticket
 from kosmos2.engine.token import Token
 from kosmos2.engine.worker import Engine
+from kosmos2.model.quantised import tensors
 from kosmos2.options import Options
 from kosmos2.weights.load import load_network
 from kosmos2.weights.save import save_network
@@ -211,18 +212,10 @@ class Peer:
         return Begins(world.object), grammar
 
     def _step_bytes(self) -> int:
-        """What the decoder is stored as: all of it is read for every token.
-
-        Words may be kept twice, as rows to look up and packed to be scored; a step reads these.
-        """
-        held: dict[str, Any] = dict(self.network.named_parameters())
-        held |= dict(self.network.named_buffers())
-        for name, module in self.network.named_modules():
-            if (packed := getattr(module, "packed", None)) is not None:
-                held[f"{name}.weight_int8"] = packed
+        """What the decoder is stored as: all of it is read for every token."""
         return sum(
             math.prod(tensor.shape) * tensor.dtype.itemsize
-            for name, tensor in held.items()
+            for name, tensor in tensors(self.network)
             if name.startswith("decoder.")
         )
 

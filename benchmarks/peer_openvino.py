@@ -99,6 +99,7 @@ class Peer:
         return {
             "versions": {"openvino": self.version, "nncf": self.note["nncf"]},
             "threads": self.reader.get_property("INFERENCE_NUM_THREADS"),
+            "one_at_a_time": True,
             "step_bytes": (self.folder / "reader.bin").stat().st_size,
             "conversion": self.note["conversion"],
             "settings": {name: str(self.reader.get_property(name)) for name in TOLD},

@@ -51,7 +51,12 @@ def table(measured: dict[str, Any]) -> str:
 
 
 REFERENCE = "transformers"
-OURS = {"kosmos2-fp32": "fp32", "kosmos2-int8": "int8", "kosmos2-int4": "int4"}
+COLUMNS = {
+    "kosmos2-fp32": "fp32",
+    "kosmos2-int8": "int8",
+    "kosmos2-int4": "int4",
+    "openvino-int8": "OpenVINO's int8",
+}
 SPEEDS = (  # what is said of a case, the case, the figure
     ("first token: a picture, a prompt of 71 tokens", "first_token", "seconds"),
     ("each further token", "decode_b1", "seconds_a_step"),
@@ -70,7 +75,7 @@ SPEEDS = (  # what is said of a case, the case, the figure
 def speed(measured: dict[str, Any]) -> str:
     """How many times better than the reference, and the figures themselves."""
     machine, cases = measured["machine"], measured["cases"]
-    ran = {peer: word for peer, word in OURS.items() if peer in measured["peers"]}
+    ran = {peer: word for peer, word in COLUMNS.items() if peer in measured["peers"]}
     lines = [
         f"{machine['processor']}, {machine['threads']} threads, "
         f"{machine['bytes_a_second'] / 1e9:.0f} GB/s of memory, "

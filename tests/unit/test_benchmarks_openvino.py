@@ -58,7 +58,7 @@ def folder(tmp_path_factory) -> Path:
 def found(folder) -> dict:
     out = folder.parent / "bench.json"
     peers = ["transformers", *(f"openvino-{way}" for way in WAYS)]
-    words = ["--case", "first_token,decode_b1,decode_b4,follow", "--peers", ",".join(peers)]
+    words = ["--case", "first_token,decode_b1,follow,decode_b4", "--peers", ",".join(peers)]
     command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--checkpoint", str(folder)]
     ran = subprocess.run(
         [*command, *words, "--out", str(out)],
