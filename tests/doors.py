@@ -61,7 +61,7 @@ def door(model: Kosmos2) -> Iterator[Any]:
     from kosmos2.serve.app import create_app
     from kosmos2.serve.settings import Limits, Settings
 
-    settings = Settings(limits=Limits(decode_workers=1))
+    settings = Settings(open=True, limits=Limits(decode_workers=1))
     with TestClient(create_app(settings, model=model), base_url="http://127.0.0.1") as client:
         yield client
 

@@ -48,7 +48,7 @@ VERBS: dict[str, tuple[str, dict[str, Any], Any]] = {
 
 def facts(answer: Grounded) -> list[Any]:
     return [
-        (e.phrase, e.start, e.end, [(list(b.corners), round(b.score or 0, 3)) for b in e.boxes])
+        (e.phrase, e.start, e.end, [(list(b.corners), round(b.score or 0, 4)) for b in e.boxes])
         for e in answer.entities
     ]
 
@@ -56,7 +56,7 @@ def facts(answer: Grounded) -> list[Any]:
 def facts_of(reply: Any) -> list[Any]:
     return [
         (e["phrase"], e["start"], e["end"],
-         [(b["box"], round(b["score"] or 0, 3)) for b in e["boxes"]])
+         [(b["box"], b["score"] or 0) for b in e["boxes"]])
         for e in reply["entities"]
     ]  # fmt: skip
 

@@ -203,3 +203,8 @@ def test_more_pictures_than_are_taken_are_refused_before_any_is_opened(
     )
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == "too_many_images"
+
+
+def test_an_app_without_keys_has_to_be_wanted_open(tiny_model: Kosmos2) -> None:
+    with pytest.raises(ConfigError, match="open=True"):
+        create_app(Settings(), model=tiny_model)

@@ -186,6 +186,22 @@ def test_bodies_of_all_requests_together_have_a_limit(monkeypatch):
     asyncio.run(story())
 
 
+def test_a_refused_body_takes_no_room_while_it_is_heard_out():
+    async def story() -> None:
+        house = House()
+        line = Line([b" " * 600] * 2, whole=False)
+        headers = {**JSON, "transfer-encoding": "chunked"}
+        task = asyncio.create_task(house.hear(line, "POST", "/v1/x", headers))
+        await settle()
+        assert line.said.status == 413
+        assert not task.done(), "it is still heard out"
+        assert house.guard._bodies.bytes == 0
+        line.left.set()
+        await task
+
+    asyncio.run(story())
+
+
 def test_get_and_empty_posts_need_no_type():
     assert House().ask("GET").status == 200
     assert House().ask("POST", "/v1/x", {"content-length": "0"}).status == 200

@@ -291,7 +291,7 @@ def test_a_client_that_leaves_a_stream_ends_the_answer() -> None:
     from kosmos2.serve.app import create_app
     from kosmos2.serve.settings import Limits, Settings
 
-    app = create_app(Settings(limits=Limits(decode_workers=1)), model=random_model())
+    app = create_app(Settings(open=True, limits=Limits(decode_workers=1)), model=random_model())
     answering = app.state.desk.answering
     begun: list[Any] = []
     answer = answering.answer

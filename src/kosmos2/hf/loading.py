@@ -93,7 +93,7 @@ class Pretrained(nn.Module):
                 folder,
                 device=device_of(device_map),
                 dtype=own.dtype if wanted == "auto" else wanted,
-                **({} if bits is None else {"quantize": f"int{bits}"}),
+                quantize=None if bits is None else f"int{bits}",
             )
             generation = GenerationConfig.of_folder(folder)
         except CheckpointError as error:

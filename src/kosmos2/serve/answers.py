@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kosmos2.engine import Ticket, Token
 from kosmos2.grounder.reading import Ask, Reading
+from kosmos2.markup import Entity
 from kosmos2.markup.events import Event, joined
 from kosmos2.options import Options
 from kosmos2.result import Grounded
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # More than this is a matter of milliseconds, and goes to a thread.
 FEW_ASKS, FEW_CHARACTERS = 4, 2_000
+SCORE_DIGITS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,6 +201,7 @@ class Answers:
                 raise self._failure
         self._measure(at, len(tokens) - before)
         said += joined(events)
+        said = [_rounded(each) if isinstance(each, Entity) else each for each in said]
         if reading.done:
             self._left -= 1
             self.tickets[at].cancel()  # a stop text ends what the engine would go on with
@@ -226,9 +229,20 @@ class Answers:
             image=self._answering.model.config.latents * len(ask.seen),
         )
         grounded = self._readings[at].whole(forced=ticket.forced)
+        entities = tuple(map(_rounded, grounded.entities))
+        grounded = replace(grounded, entities=entities)
         metrics = self._answering.metrics
         metrics.prompt_tokens.inc(usage.prompt)
         metrics.prefix_hits.inc(usage.cached > 0)
         metrics.prefix_tokens.inc(usage.cached)
         metrics.answers.labels(grounded.finish).inc()
         return Answered(grounded=grounded, tokens=tuple(self._tokens[at]), usage=usage)
+
+
+def _rounded(entity: Entity) -> Entity:
+    """Scores with as many digits as do not depend on who else is being answered."""
+    boxes = tuple(
+        box if box.score is None else replace(box, score=round(box.score, SCORE_DIGITS))
+        for box in entity.boxes
+    )
+    return replace(entity, boxes=boxes)

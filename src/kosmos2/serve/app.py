@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import kosmos2
+from kosmos2.errors import ConfigError
 from kosmos2.grounder import Kosmos2
 from kosmos2.serve import failures
 from kosmos2.serve.desk import Desk
@@ -33,8 +34,12 @@ def create_app(settings: Settings, *, model: Kosmos2 | None = None) -> FastAPI:
 
     Raises:
         CheckpointError: no such model.
-        ConfigError: keys that cannot be read.
+        ConfigError: keys that cannot be read; neither keys nor leave to do without.
     """
+    if settings.key_file is None and not settings.open:
+        raise ConfigError(
+            "nobody was named who may ask; give key_file, or open=True for all of this machine"
+        )
     keys = None if settings.key_file is None else Keys.read(settings.key_file)
     desk = Desk(settings, load(settings) if model is None else model, keys=keys)
 

@@ -52,7 +52,12 @@ class Bodies:
         try:
             yield body
         finally:
-            self.bytes -= body.counted
+            self.let_go(body)
+
+    def let_go(self, body: Body) -> None:
+        """Count it no longer."""
+        self.bytes -= body.counted
+        body.counted = 0
 
     async def read(self, body: Body, headers: Headers, receive: Receive) -> bytes:
         """The whole of it.

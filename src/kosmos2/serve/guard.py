@@ -137,6 +137,7 @@ class Guard:
         said = {"type": "http.response.body", "body": bytes(response.body)}
         if unheard:
             await reply({**said, "more_body": True})
+            self._bodies.let_go(body)
             await body.linger(receive)
             said["body"] = b""
         await reply(said)

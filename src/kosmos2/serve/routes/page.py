@@ -49,9 +49,7 @@ INDEX = File("serve/page/index.html", _HTML)
 
 TABLE = {
     "icon.svg": File("serve/page/icon.svg", _SVG),
-    **{
-        f"{name}.css": File(f"serve/page/{name}.css", _CSS) for name in ("base", "rooms", "picture")
-    },
+    **{f"{name}.css": File(f"serve/page/{name}.css", _CSS) for name in _STYLES},
     **{f"{name}.js": File(f"serve/page/{name}.js", _JS) for name in _SCRIPTS},
     **{f"examples/{name}.jpg": File(f"assets/examples/{name}.jpg", _JPEG) for name in EXAMPLES},
 }

@@ -131,8 +131,7 @@ class GroundingWish(Asked):
         default=None, description="What to find."
     )
     boxes: (
-        Annotated[list[Numbers | Several], Field(min_length=1, max_length=LIMITS.boxes)]
-        | None
+        Annotated[list[Numbers | Several], Field(min_length=1, max_length=LIMITS.boxes)] | None
     ) = Field(
         default=None,
         description="What is asked about: for each [phrase] in brackets a box, or several.",
