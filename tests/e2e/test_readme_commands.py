@@ -1,5 +1,6 @@
 """What the README says is so: its commands run, its Python runs, its tables were measured."""
 
+import base64
 import re
 import runpy
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kosmos2.cli import main
+from serving import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text()
@@ -22,7 +24,10 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("kosmos2 ")
 ]
-SHELL = [command for command in COMMANDS if "--verify" not in command]
+LASTING = ("kosmos2 serve", "kosmos2 demo")  # until somebody stops them
+SHELL = [
+    command for command in COMMANDS if "--verify" not in command and not command.startswith(LASTING)
+]
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def desk(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", SHELL)
 def test_every_command_of_the_readme_runs(command, desk, capsys):
-    words = shlex.split(command)[1:]
+    words = shlex.split(command.partition(" >> ")[0])[1:]
     assert main(words) == 0, capsys.readouterr().err
     assert capsys.readouterr().out
     if "--save" in words:
@@ -45,12 +50,12 @@ def test_every_command_of_the_readme_runs(command, desk, capsys):
 
 def test_the_readme_shows_enough_commands_to_be_worth_testing():
     assert len(SHELL) >= 6
-    assert len(COMMANDS) == len(SHELL) + 1
+    assert len(COMMANDS) == len(SHELL) + 1 + len(LASTING)
 
 
 def test_the_released_weights_are_named_as_the_package_names_them(desk, capsys):
     """They are not here, and nothing is asked of the network: one line says so."""
-    (command,) = set(COMMANDS) - set(SHELL)
+    (command,) = (command for command in COMMANDS if "--verify" in command)
     shutil.copy("photo.jpg", "snowman.png")
     if (code := main(shlex.split(command)[1:])) == 0:
         pytest.skip("the released weights are on this machine; the golden test checks them")
@@ -65,6 +70,32 @@ def test_the_python_of_the_readme_runs(desk, capsys):
     assert capsys.readouterr().out
     for block in others:
         compile(block, "README.md", "exec")
+
+
+def test_the_servers_of_the_readme_start():
+    """`serve` and `demo` as written, except for the port, the keys' file and the browser."""
+    started = [command for command in COMMANDS if command.startswith(LASTING)]
+    assert {shlex.split(command)[1] for command in started} == {"serve", "demo"}
+    with serving("--no-open", command="demo") as server:
+        assert "<title>" in server.client.get("/").text
+
+
+def test_the_client_of_the_readme_is_answered_with_the_key_of_the_readme(desk, capsys):
+    pytest.importorskip("openai", reason="the official client is not installed")
+    (command,) = (command for command in COMMANDS if command.startswith("kosmos2 keys"))
+    words, _, file = command.partition(" >> ")
+    assert main(shlex.split(words)[1:]) == 0
+    said = capsys.readouterr()
+    Path(file).write_text(said.out)
+    key = re.search(r"\S{32,}", said.err)[0]
+    data = base64.b64encode(Path("photo.jpg").read_bytes()).decode()
+    (block,) = (block for language, block in BLOCKS if "openai" in block and language == "python")
+    with serving("--api-key-file", file) as server:
+        block = block.replace("http://127.0.0.1:8000", server.url)
+        exec(block, {"key": key, "data_url": f"data:image/jpeg;base64,{data}"})
+    said = capsys.readouterr().out
+    assert "a snowman" in said
+    assert "score" in said
 
 
 def test_the_tables_are_what_was_measured(monkeypatch, capsys):
