@@ -29,7 +29,7 @@ from typing import Any
 
 import cold
 import peer_openvino
-from cases import CASES, MACHINE, ONE_AT_A_TIME, QUICK, Bench, Plan
+from cases import CASES, MACHINE, QUICK, Bench, Plan
 from process import Process, Skipped
 from workload import World
 
@@ -98,8 +98,7 @@ class Run:
             assert bench.machine is not None
             before = self.limits(bench.machine)
             for name in names:
-                if name not in ONE_AT_A_TIME:
-                    bench.dismiss()
+                bench.make_room(name)
                 self.tell(f"--- {name}")
                 case, begun = CASES[name], time.monotonic()
                 found = case.run(bench) | {"took_s": round(time.monotonic() - begun)}
