@@ -38,14 +38,14 @@ class Plan:
 
 QUICK = Plan(
     rounds=2,
-    decode={1: (2, 6), 4: (1, 4), 16: (1, 3)},
-    phrases=4,
+    decode={1: (2, 6), 4: (1, 4), 16: (1, 2)},
+    phrases=3,
     phrase_rounds=1,
-    requests=5,
-    longest=10,
-    pictures=8,
+    requests=4,
+    longest=8,
+    pictures=4,
     pictures_of_reference=4,
-    caption=6,
+    caption=4,
     batches=(4,),
     cold_rounds=1,
 )
