@@ -2,6 +2,7 @@
 
     kosmos2 eval scenes --count 1000 --seed 777 --json > results/embedded-model.json
     make bench                                          # writes results/bench.json
+    python benchmarks/serving_load.py --out results/serving-load.json      # see docs/serve.md
     python scripts/write_tables.py
 
 A table stands between two comments; what is there is replaced. `--check` only says whether it would
@@ -78,7 +79,7 @@ def speed(measured: dict[str, Any]) -> str:
     ran = {peer: word for peer, word in COLUMNS.items() if peer in measured["peers"]}
     lines = [
         f"{machine['processor']}, {machine['threads']} threads, "
-        f"{machine['bytes_a_second'] / 1e9:.0f} GB/s of memory, "
+        f"{_memory(measured)} GB/s of memory, "
         f"{machine['operations_a_second'] / 1e9:.0f} GFLOP/s in float32; random weights of full "
         f"size; times better than transformers "
         f"{measured['peers'][REFERENCE]['versions']['transformers']} in float32, side by side:",
@@ -102,6 +103,16 @@ def speed(measured: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _memory(measured: dict[str, Any]) -> str:
+    """What was read in a second, before, between and after the cases: it changes by the minute."""
+    rates = [measured["machine"]["bytes_a_second"]]
+    for case in measured["cases"].values():
+        if any("memory_share" in figures for figures in case["peers"].values()):
+            rates.append(case.get("limit_a_second", rates[0]))
+    low, high = (f"{rate / 1e9:.0f}" for rate in (min(rates), max(rates)))
+    return low if low == high else f"{low} to {high}"
+
+
 def amount(value: float, what: str) -> str:
     """A figure with its unit."""
     if what == "peak_bytes":
@@ -117,6 +128,74 @@ def _better(case: dict[str, Any], peer: str, what: str) -> str:
         return "-"
     times = figures["better"]["median"]
     return f"**{times:.{1 if times >= 10 else 2}f}x** ({amount(figures['median'], what)})"
+
+
+LOADS = (  # of each rate of requests
+    ("requests a second", lambda one: f"{one['rate']:.3g} ({one['share']:.0%} of the most)"),
+    ("answered", lambda one: f"{one['requests_a_second']:.3g}"),
+    ("tokens a second", lambda one: f"{one['tokens_a_second']:.3g}"),
+    ("first token", lambda one: _milliseconds(one["first_token_ms"])),
+    ("whole answer", lambda one: _milliseconds(one["whole_ms"])),
+    ("refused", lambda one: f"{one['refused'] / one['sent']:.0%}"),
+)
+
+
+def load(measured: dict[str, Any]) -> str:
+    """What becomes of requests that come at so many a second."""
+    most = measured["capacity"]
+    lines = [
+        f"At most {most['requests_a_second']:.3g} mixed requests a second, "
+        f"{most['tokens_a_second']:.3g} tokens. At random moments, in milliseconds at the 50th, "
+        f"95th and 99th percentile:",
+        "",
+        f"| {' | '.join(words for words, _ in LOADS)} |",
+        f"|{'---|' * len(LOADS)}",
+    ]
+    lines += [f"| {' | '.join(tell(one) for _, tell in LOADS)} |" for one in measured["rates"]]
+    return "\n".join(lines)
+
+
+def over(measured: dict[str, Any]) -> str:
+    """What becomes of far too many."""
+    (one,) = measured["rates"]
+    return (
+        f"**{one['share']:.0f} times as many as can be answered**: {one['sent']:,} sent, "
+        f"{one['answered']:,} answered, all that were let in; {one['refused']:,} refused, in "
+        f"{one['refused_ms']['p50']:.0f} ms (50th percentile) to {one['refused_ms']['p99']:.0f} ms "
+        f"(99th); {one['broken']:,} lost."
+    )
+
+
+def cost(measured: dict[str, Any]) -> str:
+    """What HTTP takes."""
+    known, new = (measured["first_token"][name] for name in ("known", "new"))
+    return (
+        f"**HTTP against the bare engine**, {measured['streams']} streams of "
+        f"{measured['tokens']} tokens: {measured['ratio']:.0%} of its tokens a second "
+        f"({measured['http_tokens_a_second']:,.0f} of {measured['engine_tokens_a_second']:,.0f}). "
+        f"First token {known['later_ms']:.1f} ms later where the picture is known "
+        f"({known['http_ms']:.1f} against {known['engine_ms']:.1f}), {new['later_ms']:.1f} ms "
+        f"where it is new ({new['http_ms']:.1f} against {new['engine_ms']:.1f}, decoded "
+        "beforehand)."
+    )
+
+
+def soak(measured: dict[str, Any]) -> str:
+    """What stays after minutes at the limit."""
+    before, after = measured["before"], measured["after"]
+    held = ", ".join(
+        f"{name} {before[name]:.0f} before and {after[name]:.0f} after"
+        for name in ("files", "threads", "tasks", "decoders")
+    )
+    return (
+        f"**{measured['minutes']:.0f} minutes at the limit**, {measured['requests']:,} requests: "
+        f"memory {before['memory_mib']:.0f} MiB before, {after['memory_mib']:.0f} after, "
+        f"{measured['memory_mib_a_minute']:+.2f} MiB a minute over the second half; {held}."
+    )
+
+
+def _milliseconds(shares: dict[str, float]) -> str:
+    return ", ".join(f"{shares[name]:.0f}" for name in ("p50", "p95", "p99"))
 
 
 @dataclass(frozen=True)
@@ -155,6 +234,15 @@ BLOCKS = (
         ROOT / "results/bench.json",
         speed,
         (ROOT / "README.md", ROOT / "docs/performance.md"),
+    ),
+    *(
+        Block(
+            f"serving {write.__name__}",
+            ROOT / f"results/serving-{write.__name__}.json",
+            write,
+            (ROOT / "docs/serve.md",),
+        )
+        for write in (load, over, cost, soak)
     ),
 )
 

@@ -40,6 +40,8 @@ __all__ = ["Answered", "Answering", "Answers", "Usage"]
 LEAST_SLOTS, MOST_SLOTS = 8, 16
 ENDLESS = 2**31  # how many may wait is decided at the door
 PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.04  # between two deliveries, for each answer on its way
+MOST_SIZES = 4096  # of pictures that are remembered; what they became takes more room
+_LOOKED_AT = np.empty((3, 0, 0), np.float32)
 LIFE_S = 0.25  # between two looks at whether the engine is alive
 
 
@@ -59,6 +61,7 @@ class Answering:
         )
         self._weights = weights_of(model.network)  # nobody trains what is being served
         self._looks = Looks()
+        self._pictures: dict[tuple[str, str], Decoded] = {}  # their sizes; what was looked at
         self._post = _Post()
         self._open: set[Answers] = set()
         self._life: asyncio.Task[None] | None = None
@@ -103,24 +106,39 @@ class Answering:
             with_tokens=with_tokens,
         )
 
-    async def look(self, pictures: Sequence[Decoded], caller: Caller) -> list[Seen]:
+    def seen(self, digest: str, caller: Caller) -> Seen | None:
+        """A picture that this caller sent before, if it is remembered: nobody decodes it again."""
+        name = (caller.name, digest)
+        latents, picture = self._looks.get(name), self._pictures.get(name)
+        if latents is None or picture is None:
+            return None
+        return Seen(picture, latents, by=self.model.network)
+
+    async def look(self, pictures: Sequence[Decoded | Seen], caller: Caller) -> list[Seen]:
         """Look at pictures, all new ones in one call; those of this caller are remembered."""
         self.check_alive()
-        names = [(caller.name, picture.digest) for picture in pictures]
-        known = {name: self._looks.get(name) for name in names}
-        fresh = {n: p for n, p in zip(names, pictures, strict=True) if known[n] is None}
+        known = {p.picture.digest: p for p in pictures if isinstance(p, Seen)}
+        fresh = {p.digest: p for p in pictures if isinstance(p, Decoded) and p.digest not in known}
+        for digest in list(fresh):
+            if (before := self.seen(digest, caller)) is not None:  # looked at meanwhile
+                known[digest] = before
+                del fresh[digest]
         self.metrics.image_misses.inc(len(fresh))
-        self.metrics.image_hits.inc(len(names) - len(fresh))
+        self.metrics.image_hits.inc(len(pictures) - len(fresh))
         if fresh:
             latents = await self._apart(self._look, [p.pixels for p in fresh.values()])
-            for name, one in zip(fresh, latents, strict=True):
-                known[name] = one
-                self._looks.put(name, one)
-        return [
-            Seen(picture, latents, by=self.model.network)
-            for picture, latents in zip(pictures, (known[name] for name in names), strict=True)
-            if latents is not None
-        ]
+            for digest, one in zip(fresh, latents, strict=True):
+                # Its size is wanted from now on; the pixels have been looked at.
+                picture = replace(fresh[digest], pixels=_LOOKED_AT)
+                known[digest] = Seen(picture, one, by=self.model.network)
+                self._remember((caller.name, digest), picture, one)
+        return [known[p.digest if isinstance(p, Decoded) else p.picture.digest] for p in pictures]
+
+    def _remember(self, name: tuple[str, str], picture: Decoded, latents: torch.Tensor) -> None:
+        self._looks.put(name, latents)
+        self._pictures[name] = picture
+        while len(self._pictures) > MOST_SIZES:
+            del self._pictures[next(iter(self._pictures))]
 
     async def locate(self, seen: Seen, phrases: Sequence[str], **how: Any) -> list[Located]:
         """`Kosmos2.locate`, between two steps of the engine."""

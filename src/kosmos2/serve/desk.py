@@ -14,7 +14,7 @@ from kosmos2.serve.answering import Answering
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.keys import Caller, Keys
 from kosmos2.serve.metrics import Metrics
-from kosmos2.serve.pictures import Pictures
+from kosmos2.serve.pictures import Decoded, Pictures
 from kosmos2.serve.settings import Settings
 from kosmos2.weights.fetch import DEMO, RELEASED
 
@@ -42,9 +42,15 @@ class Desk:
         )
         self.model_id = model_id(model.name)
         self._names = {self.model_id, model.name, "kosmos-2", RELEASED}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.metrics.watch("event_loop_tasks", "Tasks of the event loop", self._tasks)
+
+    def _tasks(self) -> int:
+        return 0 if self._loop is None else len(asyncio.all_tasks(self._loop))
 
     async def start(self) -> None:
         """Be ready to answer."""
+        self._loop = asyncio.get_running_loop()
         await self.pictures.start()
         self.answering.start()
 
@@ -78,13 +84,18 @@ class Desk:
         """
         if len(urls) > self.limits.pictures:
             raise Refused("too_many_images", param=urls[self.limits.pictures][1])
-        tasks = [asyncio.ensure_future(self.pictures.open(url, param=param)) for url, param in urls]
+        tasks = [asyncio.ensure_future(self._open(url, param, caller)) for url, param in urls]
         try:
             opened = await asyncio.gather(*tasks)
         finally:
             for task in tasks:  # of the others, when one cannot be used
                 task.cancel()
         return await self.answering.look(opened, caller)
+
+    async def _open(self, url: str, param: str, caller: Caller) -> Decoded | Seen:
+        encoded = await self.pictures.read(url, param=param)
+        seen = self.answering.seen(encoded.digest, caller)
+        return await self.pictures.decode(encoded, param=param) if seen is None else seen
 
 
 def model_id(name: str) -> str:
