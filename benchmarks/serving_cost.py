@@ -3,12 +3,12 @@
     python benchmarks/serving_cost.py [--rounds 5] [--requests 48] [--tokens 48] [--out cost.json]
 
 Two processes with the embedded model each: a server, and an engine with nothing around it. While
-one works the other waits for its turn. Streams: eight answers at once, each followed by the next, of
-half as many tokens to half as many again, tokens a second; a ratio is taken within a round, then
-the median. First token: one request at a time, from the moment it is sent to its first words, and from `submit` to
-the first token; once with pictures that are known, once with new ones, which the engine is given
-decoded and looks at. Prints JSON; ends with 1 beyond 10 % or 15 ms. The client shares the machine's
-cores with the server, and what it takes is counted as the server's.
+one works the other waits for its turn. Streams: eight answers at once, each followed by the next,
+of half as many tokens to half as many again; tokens a second, a ratio within each round, then the
+median. First token: one request at a time, from the moment it is sent to its first words, and from
+`submit` to the first token; once with pictures that are known, once with new ones, which the engine
+is given decoded and looks at. Prints JSON; ends with 1 beyond 10 % or 15 ms. The client shares the
+machine's cores with the server, and what it takes is counted as the server's.
 """
 
 from __future__ import annotations

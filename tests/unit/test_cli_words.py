@@ -131,7 +131,7 @@ def test_what_is_offered_is_what_the_rooms_below_can():
 def commands_shown(text: str) -> list[str]:
     """The command lines of a page, without their comments and what they are piped into."""
     lines = re.findall(r"^(?:\$ )?(?:\.venv/bin/)?kosmos2 (.+)$", text, re.M)
-    return [re.split(r"\s+(?:#|\||>) ?", line)[0] for line in lines]
+    return [re.split(r"\s+(?:#|\||>|&$) ?", line)[0] for line in lines]
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs"])

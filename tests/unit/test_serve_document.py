@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,11 @@ from kosmos2.serve.wire.parts import GroundingWish
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/serve.md").read_text()
 NEVER = {499}  # nobody is there to read it
-APP = create_app(Settings(), model=random_model())
+
+
+@pytest.fixture(scope="module")
+def app() -> Any:
+    return create_app(Settings(open=True), model=random_model())
 
 
 def block(name: str) -> str:
@@ -46,19 +51,15 @@ def test_the_refusals_are_those_of_the_table() -> None:
     assert block("errors") == "\n".join(lines)
 
 
-def test_the_figures_are_those_that_are_counted() -> None:
+def test_the_figures_are_those_that_are_counted(app: Any) -> None:
+    metrics = app.state.desk.metrics
+    named = {one._name: one._labelnames for one in vars(metrics).values() if hasattr(one, "_name")}
     lines = ["| name | kind | labels | what it is |", "|---|---|---|---|"]
-    for metric in APP.state.desk.metrics.registry.collect():
+    for metric in metrics.registry.collect():
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-        labels = ", ".join(f"`{label}`" for label in labels_of(metric.name))
+        labels = ", ".join(f"`{label}`" for label in named.get(metric.name, ()))
         lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |")
     assert block("metrics") == "\n".join(lines)
-
-
-def labels_of(name: str) -> tuple[str, ...]:
-    metrics = APP.state.desk.metrics
-    named = {one._name: one._labelnames for one in vars(metrics).values() if hasattr(one, "_name")}
-    return named.get(name, ())
 
 
 def test_the_limits_are_all_there_with_their_defaults() -> None:
@@ -67,8 +68,7 @@ def test_the_limits_are_all_there_with_their_defaults() -> None:
 
 
 def test_the_options_of_limits_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["serve", "--help"])
+    assert main(["serve", "--help"]) == 0
     offered = capsys.readouterr().out
     options = [row[2].strip("`") for row in rows("Limits") if row[2]]
     assert len(options) == 4
@@ -87,9 +87,9 @@ def test_the_fields_of_grounding_are_all_there() -> None:
     assert set(re.findall(r"`(\w+)`", told)) == set(GroundingWish.model_fields)
 
 
-def test_every_route_is_told_of() -> None:
+def test_every_route_is_told_of(app: Any) -> None:
     told = set(re.findall(r"`(?:GET |POST )?(/[^`\s]*)`", PAGE))
-    assert set(APP.openapi()["paths"]) <= told
+    assert set(app.openapi()["paths"]) <= told
 
 
 def test_exit_codes_are_those_of_the_process() -> None:

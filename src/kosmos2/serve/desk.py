@@ -103,13 +103,13 @@ def model_id(name: str) -> str:
     return "kosmos-2-demo" if name == DEMO else name.rstrip("/").rpartition("/")[2] or "kosmos-2"
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:  # async: anything else goes through a thread
     """The desk of the app that was asked; a FastAPI dependency."""
     desk: Desk = request.app.state.desk
     return desk
 
 
-def caller_of(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
     """Who asks, as the guard found out; a FastAPI dependency."""
     caller: Caller = request.state.caller
     return caller
