@@ -246,6 +246,7 @@ class _Post:
         self._pending = False  # somebody is on the way to the box
         self._hurried = False  # and does not dawdle
         self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def deliver_in(self, loop: asyncio.AbstractEventLoop) -> None:
         """Where the answers are awaited."""
@@ -283,11 +284,14 @@ class _Post:
         pause_s = min(PAUSE_S * self.answers, LONGEST_PAUSE_S)
         wait_s = self._last + pause_s - time.monotonic()
         if wait_s > 0:
-            asyncio.get_running_loop().call_later(wait_s, self._deliver)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._deliver)
         else:
             self._deliver()
 
     def _deliver(self) -> None:
+        if self._timer is not None:  # else every hurry would leave one more behind
+            self._timer.cancel()
+            self._timer = None
         # In this order: what is put in from now on calls again.
         self._pending = self._hurried = False
         self._last = time.monotonic()
