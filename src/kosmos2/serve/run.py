@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -54,6 +55,8 @@ def serve(
     """
     with _listening(settings) as listener:
         app = create_app(settings, model=model)
+        gc.collect()
+        gc.freeze()  # all this stays, and to look through it again would stop everybody for 0.2 s
         desk: Desk = app.state.desk
         config = uvicorn.Config(
             app,
