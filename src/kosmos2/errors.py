@@ -2,8 +2,10 @@
 
     Kosmos2Error
     ├── ConfigError      (ValueError)  sizes that cannot be built, an unknown setting
+    │   └── RecipeError                a training recipe that cannot be followed
     ├── CheckpointError                missing, foreign, cut or misshapen weights and tokenizers
     ├── InputError       (ValueError)  what a caller handed in
+    │   ├── DataError                  rows to train on that cannot be read, or too many of them
     │   ├── ImageError                 unreadable, empty or too large picture
     │   └── PromptError                empty or too long prompt, boxes that do not fit
     ├── MarkupError      (ValueError)  strict reading only; `at` is the offset in the markup
@@ -34,6 +36,10 @@ class ConfigError(Kosmos2Error, ValueError):
     exit_code = 64
 
 
+class RecipeError(ConfigError):
+    """A training recipe that cannot be followed."""
+
+
 class CheckpointError(Kosmos2Error):
     """Weights, tokenizer or settings on disk that are not what they should be."""
 
@@ -44,6 +50,10 @@ class InputError(Kosmos2Error, ValueError):
     """Something the caller handed in."""
 
     exit_code = 65
+
+
+class DataError(InputError):
+    """Rows to train on that cannot be read."""
 
 
 class ImageError(InputError):
