@@ -41,6 +41,7 @@ from serving_client import (
 from serving import serving
 
 LOOK_S = 5.0
+WARM_S = 5.0  # then all threads are there that ever will be
 SETTLE_S = 15.0  # longer than idle connections and the engine's thread are kept
 LEAVES, NONSENSE, FRESH = 0.1, 0.05, 0.5  # of all requests
 MOST_GROWTH_MIB = 1.0  # a minute, over the second half
@@ -61,7 +62,8 @@ class Soak:
 
     async def run(self, seconds: float, clients: int) -> None:
         """All of it."""
-        await self._client(time.monotonic() + 3)  # everything is there that ever will be
+        warm = time.monotonic() + WARM_S
+        await asyncio.gather(*(self._client(warm) for _ in range(clients)))
         await asyncio.sleep(SETTLE_S)
         self.before = await self.look(0.0)
         begun = time.monotonic()

@@ -16,6 +16,7 @@ import uvicorn
 
 from kosmos2.errors import ConfigError
 from kosmos2.grounder import Kosmos2
+from kosmos2.serve import memory
 from kosmos2.serve.app import create_app
 from kosmos2.serve.desk import Desk
 from kosmos2.serve.failures import Refused
@@ -99,12 +100,14 @@ class _Process(uvicorn.Server):
         if self._desk.keys is not None and hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._desk.keys.reload)
         self._desk.answering.on_dead = self._engine_died
+        tidying = loop.create_task(memory.give_back())
         serving = loop.create_task(self.serve(sockets=[listener]))
         while not (self.started or serving.done()):
             await asyncio.sleep(0.01)
         if self.started and not self.should_exit:
             on_ready(_url(listener))
         await serving
+        tidying.cancel()
         if self._code != DONE:
             self._end_soon()
         return self._code if self.started else OURS
