@@ -1,8 +1,9 @@
-"""Memory that nobody uses goes back to the system, now and then.
+"""Memory that nobody uses goes back to the system.
 
-Thousands of pictures of all sizes come and go between a few things that stay; what is free between
-those is of no use to anybody else, and with glibc it grows for hours, by 5 to 10 MiB a minute at
-full load, though nothing is held any longer.
+Thousands of pictures of all sizes come and go between a few things that stay. Left alone, glibc
+keeps what is free between those: of no use to anybody else, and at full load it grows for hours,
+by 5 to 10 MiB a minute, though nothing is held any longer. So large pieces get pages of their own,
+which go back when they are let go, and what is free between small ones is given back now and then.
 """
 
 from __future__ import annotations
@@ -12,16 +13,32 @@ import ctypes
 from collections.abc import Callable
 
 EVERY_S = 20.0
+LARGE = 256 * 2**10  # bytes from which a piece has pages of its own
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h; once set, it no longer grows by itself
+
+
+def library() -> ctypes.CDLL | None:
+    """The C library, if it has both calls (glibc)."""
+    try:
+        found = ctypes.CDLL(None)
+        found.malloc_trim.argtypes = [ctypes.c_size_t]
+        found.mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
+    except (AttributeError, OSError, TypeError):  # another C library, or none of that name
+        return None
+    return found
 
 
 def trimmer() -> Callable[[], object] | None:
-    """The call that gives free memory back, where the C library has one (glibc)."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # another C library, or none of that name
-        return None
-    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
-    return lambda: trim(0)
+    """The call that gives free memory back, where there is one."""
+    found = library()
+    return None if found is None else lambda: found.malloc_trim(0)
+
+
+def keep_large_apart(least: int = LARGE) -> None:
+    """From now on pieces of so many bytes or more get pages of their own, where that can be set."""
+    found = library()
+    if found is not None:
+        found.mallopt(_MMAP_THRESHOLD, least)
 
 
 async def give_back(every_s: float = EVERY_S) -> None:
