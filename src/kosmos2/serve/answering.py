@@ -40,7 +40,7 @@ __all__ = ["Answered", "Answering", "Answers", "Usage"]
 LEAST_SLOTS, MOST_SLOTS = 8, 16
 ENDLESS = 2**31  # how many may wait is decided at the door
 PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.04  # between two deliveries, for each answer on its way
-MOST_SIZES = 4096  # of pictures that are remembered; what they became takes more room
+MOST_SIZES = 1024  # of pictures that are remembered; what they became takes more room
 _LOOKED_AT = np.empty((3, 0, 0), np.float32)
 LIFE_S = 0.25  # between two looks at whether the engine is alive
 
