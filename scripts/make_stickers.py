@@ -31,6 +31,17 @@ EMOJI = {
     "hat": "🎩", "shoe": "👟", "shirt": "👕", "crown": "👑", "diamond": "💎", "backpack": "🎒",
     "gift": "🎁", "balloon": "🎈", "bell": "🔔", "anchor": "⚓", "magnet": "🧲", "tree": "🌳",
     "sunflower": "🌻", "cactus": "🌵", "rainbow": "🌈", "snowman": "⛄", "fire": "🔥",
+    "horse": "🐴", "cow": "🐮", "tiger": "🐯", "lion": "🦁", "monkey": "🐵", "mouse": "🐭",
+    "giraffe": "🦒", "zebra": "🦓", "whale": "🐳", "snail": "🐌", "parrot": "🦜", "swan": "🦢",
+    "sheep": "🐑", "lemon": "🍋", "pear": "🍐", "cherry": "🍒", "strawberry": "🍓",
+    "lollipop": "🍭", "sandwich": "🥪", "egg": "🥚", "coconut": "🥥", "cookie": "🍪",
+    "truck": "🚚", "tractor": "🚜", "motorcycle": "🏍", "helicopter": "🚁", "ship": "🚢",
+    "castle": "🏰", "church": "⛪", "sofa": "🛋", "bed": "🛏", "lamp": "💡", "television": "📺",
+    "telephone": "☎", "laptop": "💻", "wrench": "🔧", "pencil": "✏", "envelope": "✉",
+    "globe": "🌍", "lock": "🔒", "axe": "🪓", "trumpet": "🎺", "ball": "⚽", "trophy": "🏆",
+    "dress": "👗", "sock": "🧦", "rose": "🌹", "star": "⭐", "heart": "❤", "flag": "🚩",
+    "fox": "🦊", "ladybug": "🐞", "dinosaur": "🦕", "eggplant": "🍆", "teapot": "🫖",
+    "skull": "💀", "moon": "🌙", "kite": "🪁", "volcano": "🌋", "microphone": "🎤",
 }  # fmt: skip
 
 

@@ -1,5 +1,8 @@
 """Scenes in pixels: the boxes are where the things are, and every size shows the same scene."""
 
+import dataclasses
+from importlib import resources
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,9 @@ from PIL import Image
 from kosmos2.scenes import backgrounds
 from kosmos2.scenes.draw import draw_scene, place
 from kosmos2.scenes.layout import compose
+from kosmos2.scenes.photographs import PHOTOGRAPHS, photograph
 from kosmos2.scenes.stickers import VISIBLE
+from kosmos2.scenes.world import SECOND
 
 
 def opacity(thing, side_px):
@@ -107,6 +112,37 @@ def test_every_background_is_the_same_at_every_size_and_another_for_another_seed
         assert after_small == after_large  # the size draws no random numbers
         changes.append(np.abs(small - painted(seed + 100, 128)[0]).mean())
     assert np.median(changes) > 16
+
+
+def test_the_second_world_is_the_same_at_every_size_too():
+    for index in range(30):
+        scene = compose(24, index, SECOND)
+        small, large = coarse(draw_scene(scene, 128)), coarse(draw_scene(scene, 448))
+        assert np.abs(small - large).mean() < 8, index
+        assert np.array_equal(draw_scene(scene, 64), draw_scene(scene, 64))
+
+
+def test_a_painted_thing_is_where_a_plain_one_is_in_another_colour():
+    thing = next(t for i in range(99) for t in compose(24, i, SECOND).things if t.colour == "blue")
+    plain = dataclasses.replace(thing, colour=None)
+    canvases = [Image.new("RGB", (224, 224), "grey") for _ in range(2)]
+    for canvas, one in zip(canvases, (thing, plain), strict=True):
+        place(canvas, one)
+    hidden = opacity(thing, 224)
+    assert np.array_equal(hidden, opacity(plain, 224))
+    assert np.array_equal(*(np.asarray(canvas)[hidden == 0] for canvas in canvases))
+
+
+def test_every_photograph_is_shown_and_grey_ones_are_tinted():
+    shown = [photograph(np.random.default_rng(seed), 96) for seed in range(60)]
+    assert all(picture.shape == (96, 96, 3) and picture.dtype == np.uint8 for picture in shown)
+    assert len({picture.tobytes() for picture in shown}) == 60
+    assert min(np.ptp(picture.astype(float).mean(axis=(0, 1))) for picture in shown) > 1
+    folder = resources.files("kosmos2") / "assets" / "backgrounds"
+    files = {file.name for file in folder.iterdir()}
+    assert files == {*(f"{name}.jpg" for name in PHOTOGRAPHS), "NOTICE"}
+    notice = (folder / "NOTICE").read_text(encoding="utf-8").replace(",", " ").split()
+    assert set(PHOTOGRAPHS) <= set(notice)
 
 
 def test_pictures_are_lit_differently_but_seldom_lost_in_the_dark():

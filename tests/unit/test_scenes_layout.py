@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kosmos2.errors import InputError
-from kosmos2.scenes.backgrounds import FAMILIES
-from kosmos2.scenes.layout import LARGEST, MOST_ANGLE, MOST_COVERED, SMALLEST, compose
-from kosmos2.scenes.stickers import NOUNS
+from kosmos2.scenes.colours import COLOURED, COLOURS
+from kosmos2.scenes.layout import MOST_ANGLE, MOST_COVERED, PHOTOGRAPH, SMALLEST, compose
+from kosmos2.scenes.world import FIRST, NEW, SECOND, WORLDS, world_of
 
 MANY = 1500
 
@@ -16,6 +16,11 @@ MANY = 1500
 @pytest.fixture(scope="module")
 def scenes():
     return [compose(11, index) for index in range(MANY)]
+
+
+@pytest.fixture(scope="module")
+def second():
+    return [compose(11, index, SECOND) for index in range(MANY)]
 
 
 def longest(box):
@@ -39,16 +44,21 @@ def test_a_scene_is_pinned_so_that_a_seed_means_the_same_everywhere():
     scene = compose(1, 0)
     assert [thing.noun for thing in scene.things] == ["fish", "fish", "guitar"]
 
+    # The first edition was measured on these; no later world may move them.
+    assert round(scene.things[2].box.x1, 6) == 0.640492
+    assert (scene.background, scene.details) == ("fabric", 67639315)
 
-def test_every_thing_is_inside_turned_a_little_and_of_a_promised_size(scenes):
-    for scene in scenes:
+
+def test_every_thing_is_inside_turned_a_little_and_of_a_promised_size(scenes, second):
+    for scene in [*scenes, *second]:
+        largest = scene.world.largest[len(scene.things) - 1]
         assert 1 <= len(scene.things) <= 5
         for thing in scene.things:
             box = thing.box
             assert 0 <= box.x1 < box.x2 <= 1
             assert 0 <= box.y1 < box.y2 <= 1
             assert abs(thing.angle) <= MOST_ANGLE
-            assert SMALLEST - 1e-9 <= longest(box) <= LARGEST[len(scene.things)] + 1e-9
+            assert SMALLEST - 1e-9 <= longest(box) <= largest + 1e-9
 
 
 def test_sizes_reach_both_ends_of_their_range(scenes):
@@ -86,9 +96,46 @@ def test_twins_are_common_and_triplets_are_not(scenes):
 
 
 def test_every_noun_every_background_and_every_count_appears(scenes):
-    assert {thing.noun for scene in scenes for thing in scene.things} == set(NOUNS)
-    assert {scene.background for scene in scenes} == set(FAMILIES)
+    assert {thing.noun for scene in scenes for thing in scene.things} == set(FIRST.nouns)
+    assert {scene.background for scene in scenes} == set(FIRST.families)
     assert {len(scene.things) for scene in scenes} == {1, 2, 3, 4, 5}
+
+
+def test_the_second_world_has_every_noun_that_is_taught_and_none_that_is_held_back(second):
+    seen = {thing.noun for scene in second for thing in scene.things}
+    assert seen == set(SECOND.nouns)
+    assert len(SECOND.nouns) >= 120
+    assert set(FIRST.nouns) < set(SECOND.nouns)
+    assert not seen & set(NEW.nouns)
+    assert {t.noun for i in range(200) for t in compose(3, i, NEW).things} == set(NEW.nouns)
+
+
+def test_the_second_world_has_up_to_five_of_a_kind(second):
+    most = [max(Counter(t.noun for t in scene.things).values()) for scene in second]
+    assert set(most) == {1, 2, 3, 4, 5}
+    assert most.count(4) > MANY // 50
+    assert most.count(5) > MANY // 100
+
+
+def test_what_is_known_by_its_shape_has_a_colour_and_nothing_else_has(second, scenes):
+    things = [thing for scene in second for thing in scene.things]
+    assert all((thing.colour is not None) == (thing.noun in COLOURED) for thing in things)
+    counts = Counter(thing.colour for thing in things if thing.colour)
+    assert set(counts) == set(COLOURS)
+    assert max(counts.values()) < 1.5 * min(counts.values())
+    assert all(thing.colour is None for scene in scenes for thing in scene.things)
+
+
+def test_photographs_lie_behind_some_scenes_of_the_second_world_only(second, scenes):
+    share = np.mean([scene.background == PHOTOGRAPH for scene in second])
+    assert SECOND.photographs - 0.04 < share < SECOND.photographs + 0.04
+    assert all(scene.background != PHOTOGRAPH for scene in scenes)
+
+
+def test_a_world_that_nobody_made_is_refused_with_those_there_are():
+    assert [world_of(name).name for name in WORLDS] == list(WORLDS)
+    with pytest.raises(InputError, match=r"third.*first, second"):
+        world_of("third")
 
 
 def test_negative_numbers_are_refused():

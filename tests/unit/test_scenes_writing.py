@@ -9,6 +9,7 @@ from PIL import Image
 from kosmos2.errors import InputError
 from kosmos2.scenes.draw import draw_scene
 from kosmos2.scenes.layout import compose
+from kosmos2.scenes.world import SECOND
 from kosmos2.scenes.write import write_scenes
 
 
@@ -63,3 +64,13 @@ def test_no_scenes_and_no_pixels_are_refused(tmp_path):
         with pytest.raises(InputError, match="at least 1 scene"):
             write_scenes(tmp_path / "none", count, 0, side_px)
     assert not (tmp_path / "none").exists()
+
+
+def test_the_truth_of_another_world_names_it_and_its_colours(tmp_path):
+    folder = write_scenes(tmp_path / "scenes", 12, 31, 32, world=SECOND)
+    truth = lines(folder)
+    assert {line["world"] for line in truth} == {"second"}
+    scenes = [compose(31, index, SECOND) for index in range(12)]
+    told = [[thing.get("colour") for thing in line["things"]] for line in truth]
+    assert told == [[thing.colour for thing in scene.things] for scene in scenes]
+    assert any(colour for colours in told for colour in colours)

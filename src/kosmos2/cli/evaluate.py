@@ -20,16 +20,23 @@ def add(commands: Commands) -> None:
     parser.add_argument("what", choices=["scenes"], metavar="scenes", help="drawn here and now")
     parser.add_argument("--count", type=whole(1), default=1000, metavar="N", help="(%(default)s)")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="S", help="(%(default)s)")
+    parser.add_argument(
+        "--world", metavar="W", help="first, second or new (what the embedded model was taught in)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document, no more")
     words.model_options(parser)
 
 
 def _run(arguments: Namespace) -> int:
     from kosmos2.evaluate.scenes import evaluate
+    from kosmos2.scenes.world import SHIPPED, world_of
 
+    world = world_of(arguments.world or SHIPPED.name)
     model = load(arguments, batch=64)
     with Progress("measuring", "scenes") as progress:
-        measured = evaluate(model, count=arguments.count, seed=arguments.seed, on_progress=progress)
+        measured = evaluate(
+            model, count=arguments.count, seed=arguments.seed, world=world, on_progress=progress
+        )
     if arguments.json:
         show(json.dumps(measured))
         return 0

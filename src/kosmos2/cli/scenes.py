@@ -18,11 +18,17 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--size", type=whole(16), default=448, metavar="PX", help="width and height (%(default)s)"
     )
+    parser.add_argument(
+        "--world", default="first", metavar="W", help="first, second or new (%(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the scenes in DIR")
 
 
 def _run(arguments: Namespace) -> int:
+    from kosmos2.scenes.world import world_of
     from kosmos2.scenes.write import write_scenes
+
+    world = world_of(arguments.world)
 
     with Progress("drawing", "scenes") as progress:
         folder = write_scenes(
@@ -31,6 +37,7 @@ def _run(arguments: Namespace) -> int:
             arguments.seed,
             arguments.size,
             progress,
+            world=world,
             overwrite=arguments.overwrite,
         )
     note(f"wrote {arguments.count} scenes of seed {arguments.seed} into {folder}")

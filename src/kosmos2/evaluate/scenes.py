@@ -1,7 +1,8 @@
 """A model on scenes of a seed it was never trained on: does it find, name, tell and answer?
 
 Scenes are drawn at the size people see them, not at the size the network reads, and go through the
-same door as anybody's picture.
+same door as anybody's picture. What is asked depends on the world that they are of: colour and size
+are asked where they were taught.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import numpy as np
 
 from kosmos2.errors import InputError
 from kosmos2.evaluate.intervals import auc, f1, figure, share
+from kosmos2.evaluate.spoiling import SPOILT
 from kosmos2.geometry import Box
 from kosmos2.grounder import Kosmos2, Seen, tasks
 from kosmos2.grounder.reading import Ask
 from kosmos2.options import Options
 from kosmos2.result import Grounded
-from kosmos2.scenes import sentences
+from kosmos2.scenes import attributes, choosing, sentences
+from kosmos2.scenes.choosing import some
+from kosmos2.scenes.colours import COLOURS
 from kosmos2.scenes.draw import draw_scene
 from kosmos2.scenes.layout import Scene, compose
 from kosmos2.scenes.sentences import Example
 from kosmos2.scenes.stickers import NOUNS, plural
+from kosmos2.scenes.world import SHIPPED, World
 
 SIDE_PX = 448
 HIT = 0.5  # overlap (IoU) from which a box counts as the right one
@@ -46,6 +51,12 @@ class _Counts:
     caption: tuple[int, int, int] = (0, 0, 0)  # hits, found, there
     present: list[float] = field(default_factory=list)  # best score of a thing that is there
     absent: list[float] = field(default_factory=list)
+    coloured: list[float] = field(default_factory=list)  # overlaps of phrases with a colour
+    sized: list[float] = field(default_factory=list)
+    by_kind: dict[str, list[bool]] = field(default_factory=dict)  # of question
+    in_colour: list[float] = field(default_factory=list)  # best score of a thing in its colour
+    no_such_colour: list[float] = field(default_factory=list)  # of one that is there in another
+    spoilt: dict[str, list[float]] = field(default_factory=dict)  # overlaps in spoilt pictures
 
 
 def evaluate(
@@ -53,6 +64,7 @@ def evaluate(
     *,
     count: int,
     seed: int,
+    world: World = SHIPPED,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure a model on the first `count` scenes of a seed.
@@ -62,6 +74,10 @@ def evaluate(
     box by box to things of the same noun; `absent.auc` is how often a thing that is there gets a
     higher score than one that is not.
 
+    In a world with attributes there are phrases that need a colour or a size as well, questions are
+    put so that no answer is much more frequent than another, `absent_colour` sets a thing in its
+    colour against the same thing in another, and `robust` asks plain phrases of spoilt pictures.
+
     Raises:
         InputError: no scenes to measure on.
     """
@@ -69,19 +85,24 @@ def evaluate(
         raise InputError(f"{count} scenes measure nothing; give at least 1")
     counted: list[_Counts] = []
     for first in range(0, count, _AT_ONCE):
-        scenes = [compose(seed, index) for index in range(first, min(first + _AT_ONCE, count))]
+        indices = range(first, min(first + _AT_ONCE, count))
+        scenes = [compose(seed, index, world) for index in indices]
         counted += _measure(model, scenes)
         if on_progress:
             on_progress(len(counted), count)
-    return {"count": count, "seed": seed, "model": model.name, **_figures(counted)}
+    measured = {"count": count, "seed": seed, "model": model.name, **_figures(counted)}
+    return {**measured, "world": world.name, **_more(counted)} if world.attributes else measured
+
+
+def _overlaps(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    hits = [(sum(iou >= HIT for iou in row), len(row)) for row in rows]
+    means = [(sum(row), len(row)) for row in rows]
+    return {**figure("acc50", hits, share), **figure("mean_iou", means, share)}
 
 
 def _figures(counted: Sequence[_Counts]) -> dict[str, Any]:
     def overlaps(name: str) -> dict[str, Any]:
-        rows = [getattr(one, name) for one in counted]
-        hits = [(sum(iou >= HIT for iou in row), len(row)) for row in rows]
-        means = [(sum(row), len(row)) for row in rows]
-        return {**figure("acc50", hits, share), **figure("mean_iou", means, share)}
+        return _overlaps([getattr(one, name) for one in counted])
 
     def shares(name: str) -> dict[str, Any]:
         rows = [getattr(one, name) for one in counted]
@@ -101,11 +122,34 @@ def _figures(counted: Sequence[_Counts]) -> dict[str, Any]:
     }
 
 
+def _more(counted: Sequence[_Counts]) -> dict[str, Any]:
+    """What only a world with attributes has; the keys of `_figures` stay as they are there."""
+    kinds = ("count", "presence", "where", "colour")
+    answers = {kind: [one.by_kind.get(kind, []) for one in counted] for kind in kinds}
+    return {
+        "attributes": {
+            "colour": _overlaps([one.coloured for one in counted]),
+            "size": _overlaps([one.sized for one in counted]),
+        },
+        "question_kinds": {
+            kind: figure("accuracy", [(sum(row), len(row)) for row in rows], share)
+            for kind, rows in answers.items()
+        },
+        "absent_colour": figure(
+            "auc", [(one.in_colour, one.no_such_colour) for one in counted], auc
+        ),
+        "robust": {
+            name: _overlaps([one.spoilt.get(name, []) for one in counted]) for name in SPOILT
+        },
+    }
+
+
 def _measure(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
-    seen = model.see([draw_scene(scene, SIDE_PX) for scene in scenes])
+    pictures = [draw_scene(scene, SIDE_PX) for scene in scenes]
+    seen = model.see(tuple(pictures))
     counted = [_Counts() for _ in scenes]
     asked = [(i, example) for i, scene in enumerate(scenes) for example in _examples(scene)]
-    finding = [(i, e) for i, e in asked if e.task in ("find", "refer", "absent")]
+    finding = [(i, e) for i, e in asked if e.task in ("find", "refer", "attribute", "absent")]
     telling = [(i, e) for i, e in asked if e.task in ("describe", "ask")]
     for part in (finding, telling):
         answers = model.answer([_ask(seen[i], example) for i, example in part], Options())
@@ -116,6 +160,13 @@ def _measure(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
     )
     for one, scene, answer in zip(counted, scenes, captions):
         one.caption = _match(scene, answer)
+    if any(scene.world.rough for scene in scenes):
+        plain = [(i, example) for i, example in finding if example.task == "find"]
+        for name, spoil in SPOILT.items():
+            seen = model.see([spoil(picture) for picture in pictures])
+            answers = model.answer([_ask(seen[i], example) for i, example in plain], Options())
+            for (i, example), answer in zip(plain, answers):
+                counted[i].spoilt.setdefault(name, []).append(_overlap(example, answer))
     return counted
 
 
@@ -124,18 +175,28 @@ def _examples(scene: Scene) -> Iterator[Example]:
     rng = np.random.default_rng([scene.seed, scene.index, 2])
     single = [e for e in sentences.find(scene) if len(e.truth) == 1]
     yield from (e for e in single if e.asked.split()[0] in ("a", "an"))
-    yield from _some(rng, list(sentences.refer(scene, ambiguous=True)), MOST_RELATED)
-    missing = [e for e in sentences.absent(scene) if e.asked.split()[0] in ("a", "an")]
-    yield from _some(rng, missing, 1)
+    yield from some(rng, sentences.refer(scene, ambiguous=True), MOST_RELATED)
+    away = [e for e in sentences.absent(scene) if e.asked.split()[0] in ("a", "an")]
+    yield from some(rng, away, 1)
     yield from sentences.describe(scene)
-    away = [noun for noun in NOUNS if all(thing.noun != noun for thing in scene.things)]
+    if scene.world.attributes:
+        yield from _with_attributes(scene, rng)
+        return
+    nouns = [noun for noun in scene.world.nouns if all(t.noun != noun for t in scene.things)]
     questions = list(sentences.ask(scene))
-    questions += sentences.ask_absent(scene, away[int(rng.integers(len(away)))])
-    yield from _some(rng, questions, MOST_QUESTIONS)
+    questions += sentences.ask_absent(scene, nouns[int(rng.integers(len(nouns)))])
+    yield from some(rng, questions, MOST_QUESTIONS)
 
 
-def _some(rng: np.random.Generator, examples: list[Example], most: int) -> list[Example]:
-    return [examples[i] for i in rng.permutation(len(examples))[:most]]
+def _with_attributes(scene: Scene, rng: np.random.Generator) -> Iterator[Example]:
+    """Colour and size, and a question of each kind."""
+    yield from some(rng, attributes.by_colour(scene, ambiguous=True), MOST_RELATED)
+    yield from some(rng, attributes.by_size(scene), MOST_RELATED)
+    yield from some(rng, attributes.not_in_that_colour(scene), 1)
+    yield choosing.count(scene, rng)
+    yield choosing.presence(scene, rng)
+    yield from choosing.where(scene, rng)
+    yield from choosing.colour(scene, rng)
 
 
 def _ask(seen: Seen, example: Example) -> Ask:
@@ -149,19 +210,34 @@ def _ask(seen: Seen, example: Example) -> Ask:
 
 def _count(counts: _Counts, example: Example, answer: Grounded) -> None:
     boxes = [box for entity in answer.entities for box in entity.boxes]
-    if example.task == "absent":
-        counts.absent.append(_best(boxes))
-    elif example.task == "describe":
-        noun = next((word for word in _words(example.text) if word in _SINGULAR), None)
-        said = next((word for word in _words(answer.text) if word in _SINGULAR), None)
-        counts.named.append(said == noun)
-    elif example.task == "ask":
-        counts.answered.append(_words(answer.text) == _words(example.text))
-    else:
-        overlap = boxes[0].iou(example.truth[0]) if boxes else 0.0
-        (counts.plain if example.task == "find" else counts.related).append(overlap)
-        if example.task == "find":
+    coloured = any(word in COLOURS for word in _words(example.asked))
+    match example.task:
+        case "absent":
+            (counts.no_such_colour if coloured else counts.absent).append(_best(boxes))
+        case "describe":
+            noun = next((word for word in _words(example.text) if word in _SINGULAR), None)
+            said = next((word for word in _words(answer.text) if word in _SINGULAR), None)
+            counts.named.append(said == noun)
+        case "ask":
+            right = _words(answer.text) == _words(example.text)
+            counts.answered.append(right)
+            counts.by_kind.setdefault(example.kind, []).append(right)
+        case "find":
+            counts.plain.append(_overlap(example, answer))
             counts.present.append(_best(boxes))
+        case "refer":
+            counts.related.append(_overlap(example, answer))
+        case "attribute" if coloured:
+            counts.coloured.append(_overlap(example, answer))
+            counts.in_colour.append(_best(boxes))
+        case "attribute":
+            counts.sized.append(_overlap(example, answer))
+
+
+def _overlap(example: Example, answer: Grounded) -> float:
+    """Of the first box that was found with the true one."""
+    boxes = [box for entity in answer.entities for box in entity.boxes]
+    return boxes[0].iou(example.truth[0]) if boxes else 0.0
 
 
 def _match(scene: Scene, answer: Grounded) -> tuple[int, int, int]:

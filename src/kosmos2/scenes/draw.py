@@ -11,8 +11,9 @@ from PIL import Image
 
 from kosmos2.scenes import backgrounds
 from kosmos2.scenes.clutter import scatter
-from kosmos2.scenes.layout import Scene, Thing, pose
+from kosmos2.scenes.layout import PHOTOGRAPH, Scene, Thing, pose
 from kosmos2.scenes.light import Light
+from kosmos2.scenes.photographs import photograph
 from kosmos2.scenes.stickers import outline, sticker
 
 _STEP = 0.75  # each level of a sticker against the one above it
@@ -24,11 +25,14 @@ def draw_scene(scene: Scene, side_px: int) -> np.ndarray:
     behind, among, light = (
         np.random.Generator(np.random.PCG64(seed)) for seed in _streams(scene.details)
     )
-    canvas = Image.fromarray(backgrounds.paint(scene.background, behind, side_px))
+    if scene.background == PHOTOGRAPH:
+        canvas = Image.fromarray(photograph(behind, side_px))
+    else:
+        canvas = Image.fromarray(backgrounds.paint(scene.background, behind, side_px))
     scatter(canvas, among)
     for thing in scene.things:
         place(canvas, thing)
-    return Light.draw(light).on(canvas)
+    return Light.draw(light, rough=scene.world.rough).on(canvas)
 
 
 def place(canvas: Image.Image, thing: Thing) -> None:
@@ -38,7 +42,7 @@ def place(canvas: Image.Image, thing: Thing) -> None:
     scale = (thing.box.x2 - thing.box.x1) * side_px / (x2 - x1)  # picture pixels a sticker pixel
     if (y2 - y1) > (x2 - x1):
         scale = (thing.box.y2 - thing.box.y1) * side_px / (y2 - y1)
-    level, shrunk = _level(thing.noun, scale)
+    level, shrunk = _level(thing, scale)
     left, top = int(thing.box.x1 * side_px) - 1, int(thing.box.y1 * side_px) - 1
     right, bottom = int(thing.box.x2 * side_px) + 2, int(thing.box.y2 * side_px) + 2
 
@@ -70,15 +74,15 @@ def _streams(details: int) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence(details).spawn(3)
 
 
-def _level(noun: str, scale: float) -> tuple[Image.Image, tuple[float, float]]:
+def _level(thing: Thing, scale: float) -> tuple[Image.Image, tuple[float, float]]:
     """Return the sticker shrunk to just above `scale`, and how far it was shrunk in x and y."""
     steps = max(0, int(np.log(min(scale, 1.0)) / np.log(_STEP)))
-    return _levels(noun, steps)
+    return _levels(thing.noun, thing.colour, steps)
 
 
-@lru_cache(maxsize=1024)
-def _levels(noun: str, steps: int) -> tuple[Image.Image, tuple[float, float]]:
-    whole = sticker(noun)
+@lru_cache(maxsize=4096)
+def _levels(noun: str, colour: str | None, steps: int) -> tuple[Image.Image, tuple[float, float]]:
+    whole = sticker(noun, colour)
     factor = _STEP**steps
     width, height = (max(2, round(length * factor)) for length in whole.size)
     small = whole.resize((width, height), Image.Resampling.LANCZOS) if steps else whole

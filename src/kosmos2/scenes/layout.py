@@ -1,28 +1,30 @@
-"""What is in a scene and where: a pure function of two numbers.
+"""What is in a scene and where: a pure function of two numbers and a world.
 
 Nothing is drawn here. Positions are fractions of the (square) picture from its top left, so one
 scene can be drawn at any size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from kosmos2.errors import InputError
 from kosmos2.geometry import Box
-from kosmos2.scenes.backgrounds import FAMILIES
-from kosmos2.scenes.stickers import NOUNS, outline
+from kosmos2.scenes.colours import COLOURED, COLOURS
+from kosmos2.scenes.stickers import outline
+from kosmos2.scenes.world import FIRST, World
 
 SMALLEST = 0.10  # longest side of a thing, in fractions of the picture's side
-LARGEST = {1: 0.66, 2: 0.66, 3: 0.55, 4: 0.45, 5: 0.40}  # by the number of things
-COUNT_ODDS = (0.20, 0.25, 0.25, 0.17, 0.13)  # of 1, 2, ... 5 things
 MOST_ANGLE = 15.0  # degrees
 MOST_COVERED = 0.25  # share of a thing's box under the boxes of later things
 
+PHOTOGRAPH = "photograph"  # the background that is none of `backgrounds.FAMILIES`
+
 _TWINS = 0.35  # how often a noun appears more than once
-_TRIPLETS = 0.25  # how often twins are three, where there is room
+_CROWDED = 0.5  # the same, where counting is taught
+_ONE_COLOUR = 0.3  # how often things of a kind have one colour
 _APART = 0.5  # how often nothing touches anything
 _TRIES = 12  # places to look at before a thing shrinks
 _SHRINK = 0.85
@@ -36,6 +38,7 @@ class Thing:
     box: Box
     flip: bool  # mirrored left to right, before it is turned
     angle: float  # degrees, counter-clockwise
+    colour: str | None = None  # a name in `colours.PALETTE`; None: as the sticker is
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +48,26 @@ class Scene:
     seed: int
     index: int
     things: tuple[Thing, ...]
-    background: str  # a name in `backgrounds.FAMILIES`
+    background: str  # a name in `backgrounds.FAMILIES`, or PHOTOGRAPH
     details: int  # seeds the background's own choices, the clutter and the light
+    world: World = FIRST
 
 
-def compose(seed: int, index: int) -> Scene:
+def compose(seed: int, index: int, world: World = FIRST) -> Scene:
     """Make up scene number `index` of the stream `seed`; the same two numbers, the same scene."""
     if seed < 0 or index < 0:
         raise InputError(f"scene {index} of seed {seed}: both must be zero or more")
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
-    count = 1 + int(rng.choice(len(COUNT_ODDS), p=COUNT_ODDS))
-    nouns = _cast(rng, count)
-    things = _place(rng, nouns)
-    background = tuple(FAMILIES)[int(rng.integers(len(FAMILIES)))]
-    return Scene(seed, index, things, background, int(rng.integers(2**31)))
+    count = 1 + int(rng.choice(len(world.crowd_odds), p=world.crowd_odds))
+    nouns = _cast(rng, count, world)
+    things = _place(rng, nouns, world.largest[count - 1])
+    background = world.families[int(rng.integers(len(world.families)))]
+    details = int(rng.integers(2**31))
+    if world.coloured:
+        things = _paint(rng, things)
+    if world.photographs and rng.random() < world.photographs:
+        background = PHOTOGRAPH
+    return Scene(seed, index, things, background, details, world)
 
 
 @lru_cache(maxsize=4096)
@@ -73,17 +82,42 @@ def pose(noun: str, flip: bool, angle: float) -> tuple[float, float, float, floa
     return float(across.min()), float(down.min()), float(across.max()), float(down.max())
 
 
-def _cast(rng: np.random.Generator, count: int) -> list[str]:
-    nouns = [NOUNS[i] for i in rng.choice(len(NOUNS), size=count, replace=False)]
-    if count > 1 and rng.random() < _TWINS:
-        copies = 3 if count > 2 and rng.random() < _TRIPLETS else 2
+def _cast(rng: np.random.Generator, count: int, world: World) -> list[str]:
+    distinct = min(count, len(world.nouns))
+    nouns = [world.nouns[i] for i in rng.choice(len(world.nouns), size=distinct, replace=False)]
+    nouns += nouns[:1] * (count - distinct)
+    if count > 1 and rng.random() < (_CROWDED if world.attributes else _TWINS):
+        copies = _copies(rng, count, world.copies_odds)
         nouns[1:copies] = [nouns[0]] * (copies - 1)
     return nouns
 
 
-def _place(rng: np.random.Generator, nouns: Sequence[str]) -> tuple[Thing, ...]:
+def _copies(rng: np.random.Generator, count: int, odds: Sequence[float]) -> int:
+    """How many of a kind, of `count` things: the odds are those of 2, 3, ..., as far as they go."""
+    left, most = 1.0, min(count, 1 + len(odds))
+    for copies, chance in zip(range(2, most), odds):
+        if rng.random() >= 1 - chance / left:
+            return copies
+        left -= chance
+    return most
+
+
+def _paint(rng: np.random.Generator, things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """Give a colour to all that are known by their shape."""
+    alike = rng.random() < _ONE_COLOUR
+    drawn = rng.integers(len(COLOURS), size=len(things)).tolist()
+    painted = [
+        replace(thing, colour=COLOURS[drawn[0 if alike else place]])
+        if thing.noun in COLOURED
+        else thing
+        for place, thing in enumerate(things)
+    ]
+    return tuple(painted)
+
+
+def _place(rng: np.random.Generator, nouns: Sequence[str], largest: float) -> tuple[Thing, ...]:
     """Find room for every noun, the largest first; who lies on top of whom is drawn by lot."""
-    sides = np.sort(rng.uniform(SMALLEST, LARGEST[len(nouns)], len(nouns)))[::-1].tolist()
+    sides = np.sort(rng.uniform(SMALLEST, largest, len(nouns)))[::-1].tolist()
     ranks = rng.permutation(len(nouns)).tolist()
     order = rng.permutation(len(nouns)).tolist()
     covered = 0.0 if rng.random() < _APART else MOST_COVERED

@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -10,6 +11,23 @@ from PIL import Image, ImageFilter
 from kosmos2.scenes.backgrounds import enlarge
 
 _TILE = 512  # side of the noise that all pictures cut theirs from
+
+
+class _Share(NamedTuple):
+    blur: float
+    noise: float
+    jpeg: float
+
+
+class _Reach(NamedTuple):
+    blur: tuple[float, float]
+    noise: tuple[float, float]
+    jpeg: tuple[int, int]
+
+
+_OFTEN, _ROUGH_OFTEN = _Share(0.15, 0.35, 0.1), _Share(0.25, 0.4, 0.25)
+_MILD = _Reach((0.002, 0.006), (2, 10), (25, 80))
+_ROUGH = _Reach((0.002, 0.010), (2, 14), (20, 90))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +42,8 @@ class Light:
     jpeg: int  # quality, 0 for none
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Light":
-        """Draw a look: mostly mild, now and then poor."""
+    def draw(cls, rng: np.random.Generator, *, rough: bool = False) -> "Light":
+        """Draw a look: mostly mild, now and then poor; rough ones are so more often, and worse."""
         brightness, contrast, gamma = rng.normal(0, 1, 3)
         cast = rng.normal(0, 0.05, 3)
         values = np.linspace(0, 1, 256) ** np.exp(0.18 * gamma)
@@ -33,13 +51,14 @@ class Light:
         tone = np.clip(np.outer(np.exp(cast - cast.mean()), values) * 255, 0, 255).astype(np.uint8)
         lit, blurred, noisy, squeezed = rng.random(4)
         field = rng.uniform(0.7, 1.2, (3, 3)).astype(np.float32)
+        often, poor = (_ROUGH_OFTEN, _ROUGH) if rough else (_OFTEN, _MILD)
         return cls(
             tone=tone.ravel().tolist(),
             field=field if lit < 0.5 else None,
-            blur=float(rng.uniform(0.002, 0.006)) if blurred < 0.15 else 0.0,
-            noise=float(rng.uniform(2, 10)) if noisy < 0.35 else 0.0,
+            blur=float(rng.uniform(*poor.blur)) if blurred < often.blur else 0.0,
+            noise=float(rng.uniform(*poor.noise)) if noisy < often.noise else 0.0,
             noise_at=(int(rng.integers(_TILE)), int(rng.integers(_TILE))),
-            jpeg=int(rng.integers(25, 80)) if squeezed < 0.1 else 0,
+            jpeg=int(rng.integers(*poor.jpeg)) if squeezed < often.jpeg else 0,
         )
 
     def on(self, canvas: Image.Image) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What can truthfully be said and asked about a scene: the seven tasks of the model card.
 
 Every function lists all that its task could say; training picks among them by lot, evaluation by
-the same rules on scenes that training never drew. Things of a kind are told left to right.
+the same rules on scenes that training never drew. Things of a kind are told left to right. What
+colour and size add stands in `attributes`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from kosmos2 import prompts
 from kosmos2.geometry import Box
 from kosmos2.prompts import Prompt
 from kosmos2.scenes.layout import Scene, Thing
-from kosmos2.scenes.stickers import NOUNS, article, plural
+from kosmos2.scenes.stickers import article, plural
 
-Task = Literal["brief", "detailed", "find", "refer", "absent", "describe", "ask", "ask_about"]
+Task = Literal[
+    "brief", "detailed", "find", "refer", "attribute", "absent", "describe", "ask", "ask_about"
+]
+Kind = Literal["", "where", "count", "presence", "colour", "what"]  # of a question
 
 NUMBERS = ("no", "one", "two", "three", "four", "five")
 RELATIONS = ("to the left of", "to the right of", "above", "below")
@@ -43,6 +47,7 @@ class Example:
     asked: str = ""  # the phrase or the question
     region: Box | None = None  # the box that came with it
     truth: tuple[Box, ...] = ()  # where the asked phrase is
+    kind: Kind = ""
 
     @property
     def text(self) -> str:
@@ -131,10 +136,10 @@ def refer(scene: Scene, *, ambiguous: bool) -> Iterator[Example]:
                     yield Example("refer", prompts.ground(phrase), answer, phrase, None, boxes)
 
 
-def absent(scene: Scene, nouns: Sequence[str] = NOUNS) -> Iterator[Example]:
+def absent(scene: Scene, nouns: Sequence[str] | None = None) -> Iterator[Example]:
     """Phrases for what is not there; the right answer is to tie them to nothing."""
     present = {thing.noun for thing in scene.things}
-    for noun in nouns:
+    for noun in scene.world.nouns if nouns is None else nouns:
         if noun not in present:
             for phrase in (f"{article(noun)} {noun}", f"the {noun}", noun):
                 yield Example("absent", prompts.ground(phrase), (), phrase)
@@ -146,7 +151,7 @@ def describe(scene: Scene, *, grounded: bool = True) -> Iterator[Example]:
     for thing in scene.things:
         anchor = next((other for other in single if other is not thing), None)
         how = relation(thing.box, anchor.box) if anchor else None
-        answer: tuple[str | Link, ...] = (f" {article(thing.noun)} {thing.noun}", ".")
+        answer: tuple[str | Link, ...] = (f" {a(thing)}", ".")
         if anchor and how:
             answer = (f"{answer[0]} {how}", _link((anchor,)), ".")
         prompt = prompts.describe(thing.box, grounded=grounded)
@@ -161,34 +166,46 @@ def ask(scene: Scene, *, grounded: bool = True) -> Iterator[Example]:
         for how in RELATIONS:
             there = [thing for thing in others if _could_be(how, thing.box, anchor.box)]
             if len(there) == 1 and relation(there[0].box, anchor.box) == how:
-                yield _question(f"What is {how} the {anchor.noun}?", (_link(there), "."), grounded)
+                asked = f"What is {how} the {anchor.noun}?"
+                yield question(asked, (_link(there), "."), grounded, "where")
     for kind in all_kinds:
-        many = plural(kind[0].noun)
-        yield _question(f"How many {many} are there?", (f" {NUMBERS[len(kind)]}.",), grounded)
+        answer = f" {NUMBERS[len(kind)]}."
+        yield question(_how_many(kind[0].noun), (answer,), grounded, "count")
     for kind in all_kinds:
-        yield _question(_is_there(kind[0].noun), (" yes.",), grounded)
+        yield question(_is_there(kind[0].noun), (" yes.",), grounded, "presence")
 
 
 def ask_absent(scene: Scene, noun: str, *, grounded: bool = True) -> tuple[Example, Example]:
     """The two questions about a noun that is not there."""
     assert all(thing.noun != noun for thing in scene.things)
     return (
-        _question(f"How many {plural(noun)} are there?", (" no.",), grounded),
-        _question(_is_there(noun), (" no.",), grounded),
+        question(_how_many(noun), (" no.",), grounded, "count"),
+        question(_is_there(noun), (" no.",), grounded, "presence"),
     )
 
 
 def ask_about(scene: Scene, *, grounded: bool = True) -> Iterator[Example]:
     """A question about a box: what is this?"""
-    question = "What is [this]?"
+    asked = "What is [this]?"
     for thing in scene.things:
-        prompt = prompts.ask(question, boxes=[thing.box], grounded=grounded)
-        answer = (f" {article(thing.noun)} {thing.noun}", ".")
-        yield Example("ask_about", prompt, answer, question, thing.box, (thing.box,))
+        prompt = prompts.ask(asked, boxes=[thing.box], grounded=grounded)
+        answer = (f" {a(thing)}", ".")
+        yield Example("ask_about", prompt, answer, asked, thing.box, (thing.box,), "what")
 
 
-def _question(question: str, answer: tuple[str | Link, ...], grounded: bool) -> Example:
-    return Example("ask", prompts.ask(question, grounded=grounded), answer, question)
+def question(asked: str, answer: tuple[str | Link, ...], grounded: bool, kind: Kind) -> Example:
+    """A question in words, and its answer."""
+    return Example("ask", prompts.ask(asked, grounded=grounded), answer, asked, kind=kind)
+
+
+def a(thing: Thing) -> str:
+    """The thing with its article, and its colour where it has one: "an orange car"."""
+    words = f"{thing.colour} {thing.noun}" if thing.colour else thing.noun
+    return f"{article(words)} {words}"
+
+
+def _how_many(noun: str) -> str:
+    return f"How many {plural(noun)} are there?"
 
 
 def _is_there(noun: str) -> str:
@@ -197,10 +214,8 @@ def _is_there(noun: str) -> str:
 
 def _link(kind: Sequence[Thing]) -> Link:
     noun = kind[0].noun
-    words = (
-        f" {article(noun)} {noun}" if len(kind) == 1 else f" {NUMBERS[len(kind)]} {plural(noun)}"
-    )
-    return Link(words, tuple(thing.box for thing in kind))
+    words = a(kind[0]) if len(kind) == 1 else f"{NUMBERS[len(kind)]} {plural(noun)}"
+    return Link(f" {words}", tuple(thing.box for thing in kind))
 
 
 def _related(scene: Scene) -> Iterator[tuple[Thing, str, Thing]]:

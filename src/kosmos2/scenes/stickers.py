@@ -1,7 +1,8 @@
 """The cast of every scene: nouns, how English counts them, and the sticker each one wears.
 
 The pictures are renderings of Noto Color Emoji (see `assets/stickers/NOTICE`), made once by
-`scripts/make_stickers.py` and shipped, so that drawing a scene needs no font.
+`scripts/make_stickers.py` and shipped, so that drawing a scene needs no font. Who of the cast
+appears in a scene is the scene's `world`.
 """
 
 from functools import cache
@@ -11,8 +12,10 @@ import numpy as np
 from PIL import Image
 
 from kosmos2.errors import InputError
+from kosmos2.scenes.colours import painted
 
-# Chosen to stay apart from one another at 16 pixels; the order is part of every scene's recipe.
+# Chosen to stay apart from one another at 16 pixels; the order is part of every scene's recipe, so
+# newcomers come last: the cast of the first edition, of the second, and what neither was taught.
 NOUNS: tuple[str, ...] = (
     "dog", "cat", "fish", "turtle", "elephant", "butterfly", "frog", "penguin", "owl", "octopus",
     "crab", "bee", "snake", "pig", "rabbit", "panda", "duck", "flamingo",
@@ -23,17 +26,29 @@ NOUNS: tuple[str, ...] = (
     "bucket", "candle", "camera", "robot", "guitar", "drum", "hat", "shoe", "shirt", "crown",
     "diamond", "backpack", "gift", "balloon", "bell", "anchor", "magnet",
     "tree", "sunflower", "cactus", "rainbow", "snowman", "fire",
+
+    "horse", "cow", "tiger", "lion", "monkey", "mouse", "giraffe", "zebra", "whale", "snail",
+    "parrot", "swan", "sheep",
+    "lemon", "pear", "cherry", "strawberry", "lollipop", "sandwich", "egg", "coconut", "cookie",
+    "truck", "tractor", "motorcycle", "helicopter", "ship",
+    "castle", "church", "sofa", "bed", "lamp", "television", "telephone", "laptop", "wrench",
+    "pencil", "envelope", "globe", "lock", "axe", "trumpet", "ball", "trophy", "dress", "sock",
+    "rose", "star", "heart", "flag",
+
+    "fox", "ladybug", "dinosaur", "eggplant", "teapot", "skull", "moon", "kite", "volcano",
+    "microphone",
 )  # fmt: skip
 
 VISIBLE = 64  # of 255: fainter pixels belong to no outline
 
-_UNCHANGED = frozenset({"fish"})
+# What English counts in a way of its own.
+_PLURALS = {"fish": "fish", "sheep": "sheep", "mouse": "mice"}
 
 
 def plural(noun: str) -> str:
     """Return the noun as English counts several of it."""
-    if noun in _UNCHANGED:
-        return noun
+    if noun in _PLURALS:
+        return _PLURALS[noun]
     if noun.endswith(("s", "x", "z", "ch", "sh")):
         return noun + "es"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
@@ -47,8 +62,10 @@ def article(noun: str) -> str:
 
 
 @cache
-def sticker(noun: str) -> Image.Image:
+def sticker(noun: str, colour: str | None = None) -> Image.Image:
     """Return the noun's picture (RGBA, nothing but the thing up to its edges). Do not change it."""
+    if colour is not None:
+        return painted(sticker(noun), colour)
     if noun not in NOUNS:
         raise InputError(
             f"no sticker for {noun!r}; the nouns are listed in kosmos2.scenes.stickers.NOUNS"

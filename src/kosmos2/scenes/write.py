@@ -9,7 +9,8 @@ from PIL import Image
 
 from kosmos2.errors import InputError
 from kosmos2.scenes.draw import draw_scene
-from kosmos2.scenes.layout import Scene, compose
+from kosmos2.scenes.layout import Scene, Thing, compose
+from kosmos2.scenes.world import FIRST, World
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ def write_scenes(
     side_px: int = 448,
     on_progress: Callable[[int, int], None] | None = None,
     *,
+    world: World = FIRST,
     overwrite: bool = False,
 ) -> Path:
     """Draw scenes 0 to `count` - 1 of the stream `seed` into a folder and return it.
@@ -34,6 +36,7 @@ def write_scenes(
         seed: Which stream; the same seed gives the same pictures.
         side_px: Width and height of each picture.
         on_progress: Called with (scenes done, `count`) after each scene.
+        world: What the scenes are made of.
         overwrite: Replace the scenes already in the folder (all of them; other files stay).
     """
     folder = Path(folder)
@@ -42,7 +45,7 @@ def write_scenes(
     _clear(folder, overwrite=overwrite)
     with (folder / TRUTH).open("w", encoding="utf-8") as truth:
         for index in range(count):
-            scene = compose(seed, index)
+            scene = compose(seed, index, world)
             name = f"scene_{index:06d}.jpg"
             Image.fromarray(draw_scene(scene, side_px)).save(folder / name, quality=QUALITY)
             truth.write(json.dumps(_line(scene, name, side_px)) + "\n")
@@ -53,18 +56,20 @@ def write_scenes(
 
 
 def _line(scene: Scene, name: str, side_px: int) -> dict[str, object]:
-    things = [
-        {"noun": t.noun, "box": [round(v, 6) for v in (t.box.x1, t.box.y1, t.box.x2, t.box.y2)]}
-        for t in scene.things
-    ]
     return {
         "file": name,
         "width": side_px,
         "height": side_px,
         "seed": scene.seed,
         "index": scene.index,
-        "things": things,
+        "world": scene.world.name,
+        "things": [_told(thing) for thing in scene.things],
     }
+
+
+def _told(thing: Thing) -> dict[str, object]:
+    told: dict[str, object] = {"noun": thing.noun, "box": [round(v, 6) for v in thing.box.corners]}
+    return told | {"colour": thing.colour} if thing.colour else told
 
 
 def _clear(folder: Path, *, overwrite: bool) -> None:
