@@ -75,6 +75,7 @@ class Kosmos2:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         quantize: str | None = None,
+        adapter: str | Path | None = None,
         revision: str | None = None,
         offline: bool | None = None,
         batch: int = 16,
@@ -90,6 +91,7 @@ class Kosmos2:
             quantize: "int8" or "int4" rounds the large matrices while they are loaded: a quarter
                 of float32's memory and less, and several times as fast on a CPU, for answers that
                 may differ a little. (A GPU gains nothing from it yet.)
+            adapter: a folder with a LoRA adapter of this model, which is merged into it.
             revision: of a hub name: branch, tag or commit.
             offline: never ask the network; None does as HF_HUB_OFFLINE says.
             batch: most answers that are written side by side.
@@ -104,7 +106,9 @@ class Kosmos2:
         folder = resolve(model, revision=revision, offline=offline, on_progress=on_progress)
         own = read_generation_config(folder)
         return cls(
-            load_network(folder, device=place, dtype=kind, quantize=quantize, pack=True),
+            load_network(
+                folder, device=place, dtype=kind, quantize=quantize, pack=True, adapter=adapter
+            ),
             Tokenizer.load(folder),
             name=str(model),
             no_repeat_ngram_size=own.get("no_repeat_ngram_size", NO_REPEAT_NGRAM_SIZE),

@@ -50,6 +50,14 @@ class Joinable(Protocol):
         """What the layer would say if it had these weights."""
         ...
 
+    def unsettle(self) -> None:
+        """Back to plain weights."""
+        ...
+
+    def settle(self) -> None:
+        """Pack the weights."""
+        ...
+
 
 class Part:
     """Some rows of packed weights."""
@@ -90,3 +98,11 @@ def join(network: Network) -> None:
             rows = slice(start, start + layer.packed.shape[0])
             layer.packed, start = Part(whole, rows), rows.stop
         first.together = lambda x, ask=first, whole=whole, bias=bias: ask.answer(x, whole, bias)
+
+
+def separate(attention: Attention) -> None:
+    """The inverse of `join`, for one: its layers answer one by one again, each by itself."""
+    for layer in (attention.query, attention.key, attention.value):
+        if isinstance(layer, Joinable) and isinstance(layer.packed, Part):
+            layer.unsettle()
+            layer.settle()

@@ -28,6 +28,7 @@ from kosmos2.config import Config
 from kosmos2.errors import CheckpointError, ConfigError
 from kosmos2.model import Network, packed, quantised
 from kosmos2.model.joined import join
+from kosmos2.weights.adapters import Adapter, merge_adapter, read_adapter
 from kosmos2.weights.names import (
     EMBEDDING,
     IGNORABLE,
@@ -59,6 +60,7 @@ def load_network(
     dtype: torch.dtype | None = None,
     quantize: str | None = None,
     pack: bool = False,
+    adapter: str | Path | None = None,
 ) -> Network:
     """Read a folder's config and weights into a network, ready to answer.
 
@@ -67,6 +69,7 @@ def load_network(
     network can answer but not learn; a folder that was saved quantised is loaded as it is. With
     `pack`, float32 weights on a CPU are put in the order that is quickest there, where that is
     known; such a network can only answer, too, and no longer stands on the pages of its file.
+    An `adapter` is a folder with a LoRA adapter, which is merged before anything is rounded.
 
     Raises:
         CheckpointError: anything missing, unknown, misshapen, cut, or not safetensors.
@@ -77,7 +80,9 @@ def load_network(
     config, stored_kind = read_config(folder), _kind(folder, quantize)
     with torch.device("meta"), _Unfilled():
         network = Network(config)
+    changes = Adapter({}) if adapter is None else read_adapter(adapter, network)
     if stored_kind is not None:
+        _check_plain(folder, stored_kind, adapter)
         quantised.hollow(network, stored_kind)
     stored = catalogue(folder)
     _check_mark(folder, stored, stored_kind)
@@ -89,11 +94,13 @@ def load_network(
         )
     kind = stored_kind or quantize
     if kind is not None:
-        _read_in_turn(network, sources, device, dtype, partial(quantised.settle, kind=kind))
+        settle = partial(quantised.settle, kind=kind)
+        _read_in_turn(network, sources, device, dtype, settle, changes)
     elif pack and packed.can_pack(device, dtype):
-        _read_in_turn(network, sources, device, dtype, packed.settle)
+        _read_in_turn(network, sources, device, dtype, packed.settle, changes)
     else:
         network.load_state_dict(_read(sources, device, dtype), strict=True, assign=True)
+        merge_adapter(network, changes)
     everything = [*network.named_parameters(), *network.named_buffers()]
     left = [name for name, tensor in everything if tensor.is_meta]
     assert not left, f"built but never filled: {left}"
@@ -159,6 +166,15 @@ def _kind(folder: Path, quantize: str | None) -> str | None:
     return kind
 
 
+def _check_plain(folder: Path, kind: str, adapter: str | Path | None) -> None:
+    """Changes to weights that are rounded already would be rounded away."""
+    if adapter is not None:
+        raise ConfigError(
+            f"{folder} holds {kind} weights, into which {adapter} cannot be merged; give the model "
+            f"that they were made from, with quantize={kind!r}"
+        )
+
+
 def _check_mark(folder: Path, stored: dict[str, Stored], kind: str | None) -> None:
     """A config.json of one save and weights of another are told before any list of names is."""
     held = any(_is_fixed(name) for name in stored)
@@ -181,6 +197,7 @@ def _read_in_turn(
     device: torch.device,
     dtype: torch.dtype,
     settle: Callable[[Network, str], None],
+    changes: Adapter,
 ) -> None:
     """Read what is small, then the matrices, each made ready to answer before the next is read."""
     network.decoder.words.to(dtype)  # nothing is there yet; it says in which type words are given
@@ -193,6 +210,7 @@ def _read_in_turn(
         tensors = _read(own, device, dtype, keep=False)
         network.get_submodule(name).load_state_dict(tensors, strict=False, assign=True)
         del tensors  # or these weights would live through the next ones' turn
+        changes.add_to(network, name)
         settle(network, name)
     join(network)
     network.requires_grad_(False)

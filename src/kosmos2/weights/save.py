@@ -81,14 +81,14 @@ def save_network(
     sizes = config_to_reference(network.config)
     settings = {**sizes, **(config or {}), **mark_of(kind_of(network))}
     shards = _split(weights, shard_bytes)
-    with _together(Path(folder)) as files:
+    with together(Path(folder)) as files:
         for name, shard in shards.items():
             with files.writing(name) as stream:
-                _write_tensors(stream, shard)
+                _write_weights(stream, shard)
         if len(shards) > 1:
-            _write_json(files, INDEX, _index(shards))
-        _write_json(files, "generation_config.json", {**ids, **(generation or {})})
-        _write_json(files, "config.json", settings)
+            write_json(files, INDEX, _index(shards))
+        write_json(files, "generation_config.json", {**ids, **(generation or {})})
+        write_json(files, "config.json", settings)
         files.obsolete = (WHOLE, INDEX, SHARDS)
     log.info("saved %d tensors to %s", len(weights), folder)
 
@@ -158,7 +158,12 @@ class _Files:
 
 
 @contextmanager
-def _together(folder: Path) -> Iterator[_Files]:
+def together(folder: Path) -> Iterator[_Files]:
+    """Files that appear in a folder together, or not at all.
+
+    Raises:
+        SaveError: one could not be written; nothing has changed.
+    """
     files, is_new = _Files(folder), not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -203,7 +208,12 @@ def _index(shards: dict[str, dict[str, _Weight]]) -> dict[str, Any]:
     }
 
 
-def _write_tensors(stream: BinaryIO, weights: dict[str, _Weight]) -> None:
+def write_tensors(stream: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
+    """Tensors as they are, in the safetensors format."""
+    _write_weights(stream, {name: _Weight(one, one.dtype) for name, one in tensors.items()})
+
+
+def _write_weights(stream: BinaryIO, weights: dict[str, _Weight]) -> None:
     """The safetensors format: length of the header, header, and the tensors' bytes in its order."""
     # The widest numbers first: then all of them start where their type may start.
     weights = dict(sorted(weights.items(), key=lambda item: -item[1].dtype.itemsize))
@@ -224,6 +234,7 @@ def _write_tensors(stream: BinaryIO, weights: dict[str, _Weight]) -> None:
         stream.write(weight.plain().flatten().view(torch.uint8).numpy().data)
 
 
-def _write_json(files: _Files, name: str, values: dict[str, Any]) -> None:
+def write_json(files: _Files, name: str, values: dict[str, Any]) -> None:
+    """A table of settings."""
     with files.writing(name) as stream:
         stream.write(json.dumps(values, indent=2).encode() + b"\n")

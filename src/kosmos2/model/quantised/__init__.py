@@ -2,8 +2,9 @@
 
 `numbers` turns weights and activations into small whole numbers and says what their product is;
 `kernels` computes the same product fast; `int8` and `int4` are the layers, `network` puts them in
-place of a network's own. Sums of whole numbers are exact, so an answer is the same whatever kernel
-computed it and whatever other rows it was computed with.
+place of a network's own; `gradients` is the way back past them, for adapters. Sums of whole numbers
+are exact, so an answer is the same whatever kernel computed it and whatever other rows it was
+computed with.
 """
 
 from kosmos2.model.quantised.frozen import FIXED, Packing
@@ -12,8 +13,10 @@ from kosmos2.model.quantised.int8 import Int8Linear, Int8Words
 from kosmos2.model.quantised.network import (
     KINDS,
     check_kind,
+    check_passable,
     hollow,
     kind_of,
+    let_pass,
     matrices,
     quantise,
     settle,
@@ -28,8 +31,10 @@ __all__ = [
     "Int8Words",
     "Packing",
     "check_kind",
+    "check_passable",
     "hollow",
     "kind_of",
+    "let_pass",
     "matrices",
     "quantise",
     "settle",

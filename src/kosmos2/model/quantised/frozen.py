@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from kosmos2.errors import ConfigError
+from kosmos2.model.quantised.gradients import Weights, through
 from kosmos2.model.quantised.numbers import to_bytes
 
 # Ends of the names of tensors that are stored, moved and loaded as they are, whatever the dtype.
@@ -35,6 +36,7 @@ class Frozen(nn.Module):
     """A layer that answers and does not learn; it may keep its weights in an order of its own."""
 
     rounds = True  # whether the weights are other numbers than those they were made from
+    passes = False  # whether gradients pass through, to adapters before it: see `let_pass`
     # Of a query: what it, its key and its value answer, side by side, when they are packed as one.
     together: Callable[[Tensor], Tensor] | None = None
     why_frozen = (
@@ -53,12 +55,12 @@ class Frozen(nn.Module):
         return {}
 
     def train(self, mode: bool = True) -> Frozen:
-        """Only to answer.
+        """Only to answer, or beside adapters that learn.
 
         Raises:
-            ConfigError: for training.
+            ConfigError: for training, where nothing could learn.
         """
-        if mode:
+        if mode and not self.passes:
             raise ConfigError(self.why_frozen)
         return super().train(mode)
 
@@ -91,19 +93,23 @@ def applied(
     x: Float[Tensor, "*any K"],
     product: Callable[[UInt8[Tensor, "M K"]], Float32[Tensor, "M N"]],
     bias: Float[Tensor, " N"] | None = None,
+    weights: Weights | None = None,
 ) -> Float[Tensor, "*any N"]:
     """A layer's answer: its product with the activations as bytes, on their scale, and the bias.
 
-    Each row has its own scale, so no row changes another's answer.
+    Each row has its own scale, so no row changes another's answer. `weights` are what gradients
+    pass through, where they may.
 
     Raises:
-        ConfigError: gradients are wanted of it.
+        ConfigError: gradients are wanted of it, and may not pass.
     """
     if x.requires_grad and torch.is_grad_enabled():
-        raise ConfigError(
-            "there are no gradients through quantised weights; load the model without quantize, "
-            "or compute under torch.no_grad()"
-        )
+        if weights is None:
+            raise ConfigError(
+                "there are no gradients through quantised weights; load the model without "
+                "quantize, or compute under torch.no_grad()"
+            )
+        return through(x, lambda x: applied(x, product, bias), weights)
     numbers, size = to_bytes(x.reshape(-1, x.shape[-1]))
     y = product(numbers)
     y = y.mul_(size) if bias is None else torch.addcmul(bias, y, size)

@@ -28,6 +28,7 @@ class Int8Linear(Frozen):
         self, inputs: int, outputs: int, *, bias: bool = True, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
+        self.in_features, self.out_features = inputs, outputs
         self.register_buffer("weight_int8", torch.empty(outputs, inputs, dtype=torch.int8))
         self.register_buffer("weight_size", torch.empty(outputs, dtype=torch.float32))
         self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype), False) if bias else None
@@ -57,7 +58,8 @@ class Int8Linear(Frozen):
         self, x: Float[Tensor, "*any K"], packed: Packed, bias: Tensor | None
     ) -> Float[Tensor, "*any more"]:
         """What the layer would say if it had these weights."""
-        return applied(x, packed.product, bias)
+        weights = (lambda: (packed.plain(), packed.size)) if self.passes else None
+        return applied(x, packed.product, bias, weights)
 
     def stored(self) -> dict[str, Packing]:
         """The weights, while they are packed."""
@@ -65,7 +67,14 @@ class Int8Linear(Frozen):
 
     def forward(self, x: Float[Tensor, "*any K"]) -> Float[Tensor, "*any N"]:
         """As `nn.Linear`."""
-        return applied(x, self._product, self.bias)
+        return applied(x, self._product, self.bias, self.plain if self.passes else None)
+
+    def plain(self) -> tuple[Int8[Tensor, "N K"], Float32[Tensor, " N"]]:
+        """The whole numbers in their usual order, and what one is worth."""
+        if self.packed is not None:
+            return self.packed.plain(), self.weight_size
+        assert self.weight_int8 is not None
+        return self.weight_int8, self.weight_size
 
     def _product(self, numbers: UInt8[Tensor, "M K"]) -> Float32[Tensor, "M N"]:
         if self.packed is not None:
@@ -123,13 +132,13 @@ class Int8Words(Frozen):
         self, x: Float[Tensor, "*any D"], words: slice | None = None
     ) -> Float[Tensor, "*any W"]:
         """The product with every word's row, or with those of a slice: the same numbers."""
+        some = slice(None) if words is None else words
+        rows, size = self.weight_int8[some], self.weight_size[some]
+        weights = (lambda: (rows, size)) if self.passes else None
         if self.packed is not None:
             packed = self.packed if words is None else self._packed_part(words)
-            return applied(x, packed.product)
-        rows, size = self.weight_int8, self.weight_size
-        if words is not None:
-            rows, size = rows[words], size[words]
-        return applied(x, lambda numbers: product8(numbers, rows).mul_(size))
+            return applied(x, packed.product, weights=weights)
+        return applied(x, lambda numbers: product8(numbers, rows).mul_(size), weights=weights)
 
     def _packed_part(self, words: slice) -> Packed:
         which, part = range(len(self.weight_size))[words], self._part

@@ -68,6 +68,28 @@ def matrices(network: Network) -> list[str]:
     return sorted(found, key=lambda name: -sizes[name])
 
 
+def check_passable(network: Network) -> None:
+    """Raise a ConfigError for int4 and for packed weights: nothing can learn beside those."""
+    for module in network.modules():
+        if isinstance(module, Int4Linear):
+            raise ConfigError("gradients pass int8 weights, not int4; load with quantize='int8'")
+        if isinstance(module, Frozen) and not module.rounds:
+            raise ConfigError(module.why_frozen)
+
+
+def let_pass(network: Network, passes: bool = True) -> Network:
+    """Let gradients through int8 weights, to adapters beside them, or no longer; they stay fixed.
+
+    Raises:
+        ConfigError: the network has other weights through which there is no way back.
+    """
+    check_passable(network)
+    for module in network.modules():
+        if isinstance(module, Frozen):
+            module.passes = passes
+    return network
+
+
 def hollow(network: Network, kind: str) -> None:
     """Put in quantised layers that wait for their weights, without memory yet."""
     for name in matrices(network):
