@@ -103,6 +103,7 @@ def model_options(parser: Parser) -> None:
         metavar="NAME",
         help="demo, a folder, or a hub name (%(default)s)",
     )
+    group.add_argument("--adapter", metavar="DIR", help="a LoRA adapter, merged into the model")
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (a GPU if there is one)")
     group.add_argument("--dtype", choices=DTYPES, help="(float32 on a CPU, bfloat16 on a GPU)")
     group.add_argument(

@@ -18,6 +18,7 @@ def load(arguments: Namespace, *, batch: int = 16) -> Kosmos2:
     with Progress(f"downloading {arguments.model}", "bytes") as progress:
         return Kosmos2.load(
             arguments.model,
+            adapter=arguments.adapter,
             device=arguments.device,
             dtype=arguments.dtype,
             quantize=arguments.quantize,

@@ -123,6 +123,7 @@ def _keys(arguments: Namespace) -> int:
 
 
 def _run(arguments: Namespace, on_ready: Callable[[str], None]) -> int:
+    from kosmos2.serve import memory
     from kosmos2.serve.run import serve
 
     settings = _settings(arguments)  # what cannot be is said before a model is loaded
@@ -132,6 +133,7 @@ def _run(arguments: Namespace, on_ready: Callable[[str], None]) -> int:
         )
         logging.getLogger("kosmos2").setLevel(logging.INFO)
     logging.raiseExceptions = False  # a log that cannot be written stops nobody's answer
+    memory.prepare()
     return serve(settings, model=load(arguments), on_ready=on_ready)
 
 
@@ -145,6 +147,7 @@ def _settings(arguments: Namespace) -> Settings:
         device=arguments.device,
         dtype=arguments.dtype,
         quantize=arguments.quantize,
+        adapter=arguments.adapter,
         revision=arguments.revision,
         offline=arguments.offline,
         host=arguments.host,

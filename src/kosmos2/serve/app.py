@@ -75,6 +75,7 @@ def load(settings: Settings) -> Kosmos2:
     """The model that the settings name."""
     return Kosmos2.load(
         settings.model,
+        adapter=settings.adapter,
         device=settings.device,
         dtype=settings.dtype,
         quantize=settings.quantize,

@@ -52,6 +52,12 @@ def remember_few_shapes(most: int = SHAPES) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(most))
 
 
+def prepare() -> None:
+    """Both, before a model is loaded."""
+    keep_large_apart()
+    remember_few_shapes()
+
+
 async def give_back(every_s: float = EVERY_S) -> None:
     """Go on doing so, beside the event loop, until cancelled."""
     trim = trimmer()

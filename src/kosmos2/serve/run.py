@@ -55,8 +55,7 @@ def serve(
         CheckpointError: no such model.
     """
     with _listening(settings) as listener:
-        memory.keep_large_apart()
-        memory.remember_few_shapes()
+        memory.prepare()
         app = create_app(settings, model=model)
         gc.collect()
         gc.freeze()  # all this stays, and to look through it again would stop everybody for 0.2 s

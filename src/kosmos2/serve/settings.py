@@ -57,6 +57,7 @@ class Settings:
     device: str | None = None
     dtype: str | None = None
     quantize: str | None = None
+    adapter: str | None = None  # a folder with a LoRA adapter, merged into the model
     revision: str | None = None
     offline: bool = True
     host: str = "127.0.0.1"
