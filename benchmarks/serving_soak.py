@@ -1,13 +1,14 @@
 """Does a server that is always at its limit stay as it is?
 
-    python benchmarks/serving_soak.py [--minutes 10] [--clients 12] [--out soak.json]
+    python benchmarks/serving_soak.py [--minutes 10] [--warm-minutes 5] [--out soak.json]
 
 More clients than are answered side by side ask without a pause: mixed streams over the shipped
 examples, half of them with pictures that have never been seen, some that leave before their answer,
-some that send what is no picture. Every few seconds it looks at the server: memory of all its
-processes, open files, threads, tasks of the event loop, picture decoders. Then everybody goes home
-and it looks once more. A slope is that of the line nearest to the second half. Prints JSON; ends
-with 1 if something grew or stayed. Needs Linux.
+some that send what is no picture. First until all caches are full, of pictures, of beginnings and
+of how each shape is multiplied; then it counts. Every few seconds it looks at the server: memory of
+all its processes, open files, threads, tasks of the event loop, picture decoders. Then everybody
+goes home and it looks once more. A slope is that of the line nearest to the second half. Prints
+JSON; ends with 1 if something grew or stayed. Needs Linux.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ from serving_client import (
 from serving import serving
 
 LOOK_S = 5.0
-WARM_S = 5.0  # then all threads are there that ever will be
 SETTLE_S = 15.0  # longer than idle connections and the engine's thread are kept
 LEAVES, NONSENSE, FRESH = 0.1, 0.05, 0.5  # of all requests
 MOST_GROWTH_MIB = 1.0  # a minute, over the second half
@@ -51,8 +51,8 @@ HELD = ("files", "threads", "tasks", "decoders")
 class Soak:
     """Clients and an observer of one server."""
 
-    def __init__(self, url: str, pid: int, *, seed: int) -> None:
-        self._url, self._pid = url, pid
+    def __init__(self, url: str, pid: int, *, seed: int, warm_s: float) -> None:
+        self._url, self._pid, self._warm_s = url, pid, warm_s
         self._dice = random.Random(seed)
         self._known, self._fresh = mixed(url), mixed(url, fresh=True)
         self._nonsense = request_of(url, body_of(pictures()[0][:200], "What is it?"))
@@ -62,8 +62,10 @@ class Soak:
 
     async def run(self, seconds: float, clients: int) -> None:
         """All of it."""
-        warm = time.monotonic() + WARM_S
+        warm = time.monotonic() + self._warm_s
         await asyncio.gather(*(self._client(warm) for _ in range(clients)))
+        self.ends.clear()
+        self.firsts.clear()
         await asyncio.sleep(SETTLE_S)
         self.before = await self.look(0.0)
         begun = time.monotonic()
@@ -117,6 +119,7 @@ class Soak:
         """What came of it."""
         late = [look for look in self.looks if look["at_s"] >= self.seconds / 2]
         return {
+            "warm_minutes": round(self._warm_s / 60, 2),
             "minutes": round(self.seconds / 60, 2),
             "requests": self.ends.total(),
             "ends": dict(self.ends.most_common()),
@@ -173,12 +176,15 @@ def main() -> int:
     """Run it, and write it down."""
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     reader.add_argument("--minutes", type=float, default=10.0)
+    reader.add_argument("--warm-minutes", type=float, default=5.0, help="before it counts")
     reader.add_argument("--clients", type=int, default=12)
     reader.add_argument("--seed", type=int, default=0)
     reader.add_argument("--out", type=Path)
     wishes = reader.parse_args()
     with serving() as server:
-        soak = Soak(server.url, server.process.pid, seed=wishes.seed)
+        soak = Soak(
+            server.url, server.process.pid, seed=wishes.seed, warm_s=wishes.warm_minutes * 60
+        )
         asyncio.run(soak.run(wishes.minutes * 60, wishes.clients))
         found = soak.found()
         found["exit_code"] = server.stop()

@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-REFUSED = ({400}, {"image_url_not_allowed", "image_url_invalid", "invalid_json"})
+REFUSED = (
+    {400},
+    # The last two: no address at all, and an asset that NVIDIA's route would have had uploaded.
+    {"image_url_not_allowed", "image_url_invalid", "invalid_json"}
+    | {"invalid_request", "asset_not_supported"},
+)
 PORT = 20_000 + os.getpid() % 10_000  # where the canary listens: one for each process
 
 _HERE = """
