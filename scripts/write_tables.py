@@ -3,6 +3,7 @@
     kosmos2 eval scenes --count 1000 --seed 777 --json > results/embedded-model.json
     make bench                                          # writes results/bench.json
     python benchmarks/serving_load.py --out results/serving-load.json      # see docs/serve.md
+    python benchmarks/finetune.py --to results/finetune.json               # see docs/training.md
     python scripts/write_tables.py
 
 A table stands between two comments; what is there is replaced. `--check` only says whether it would
@@ -31,6 +32,17 @@ ROWS = (
     ("questions answered", ("questions", "accuracy")),
     ("a thing that is there scores above one that is not (AUC)", ("absent", "auc")),
 )  # fmt: skip
+MORE_ROWS = (  # of worlds that have attributes
+    ("a phrase that needs its colour (several such things)", ("attributes", "colour", "acc50")),
+    ("a phrase that needs its size", ("attributes", "size", "acc50")),
+    ("how many are there?", ("question_kinds", "count", "accuracy")),
+    ("is there one?", ("question_kinds", "presence", "accuracy")),
+    ("what is to the left of it, above it?", ("question_kinds", "where", "accuracy")),
+    ("what color is it?", ("question_kinds", "colour", "accuracy")),
+    ("a thing scores above itself in a wrong colour (AUC)", ("absent_colour", "auc")),
+    ("a plain phrase in a JPEG of quality 30", ("robust", "jpeg", "acc50")),
+    ("a plain phrase in a blurred picture", ("robust", "blur", "acc50")),
+)
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -41,7 +53,7 @@ def table(measured: dict[str, Any]) -> str:
         "| figure | | 95 % interval |",
         "|---|---|---|",
     ]
-    for words, path in ROWS:
+    for words, path in ROWS + (MORE_ROWS if "attributes" in measured else ()):
         *rooms, name = path
         held = measured
         for room in rooms:
@@ -188,9 +200,94 @@ def soak(measured: dict[str, Any]) -> str:
         for name in ("files", "threads", "tasks", "decoders")
     )
     return (
-        f"**{measured['minutes']:.0f} minutes at the limit**, {measured['requests']:,} requests: "
+        f"**{measured['minutes']:.0f} minutes at the limit**, after "
+        f"{measured['warm_minutes']:.0f} until the caches were full, "
+        f"{measured['requests']:,} requests: "
         f"memory {before['memory_mib']:.0f} MiB before, {after['memory_mib']:.0f} after, "
         f"{measured['memory_mib_a_minute']:+.2f} MiB a minute over the second half; {held}."
+    )
+
+
+def hostile(measured: dict[str, Any]) -> str:
+    """What became of requests made to hurt."""
+    memory, live = measured["memory_mib"], measured["liveness_ms"]
+    return (
+        f"**{measured['requests']:,} hostile requests**: {measured['five_hundreds']} statuses of "
+        f"500 or above; {measured['golden']['asked']:,} good ones beside them, "
+        f"{measured['golden']['different']} answered in other bytes; memory at most "
+        f"{memory['growth']:,} MiB more; liveness answered within {live['p99']:.0f} ms "
+        "(99th percentile)."
+    )
+
+
+def training(measured: dict[str, Any]) -> str:
+    """How fast the trainer is beside a plain loop around the reference."""
+    versions = measured["versions"]
+    lines = [
+        f"Samples a second on {measured['threads']} threads in float32, beside a plain loop around "
+        f"transformers {versions['transformers']} with the same weights, rows and optimiser "
+        f"(torch {versions['torch']}), step by step in turns:",
+        "",
+        "| | parameters | transformers | here | times | loading: times what is used up |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, size in measured["sizes"].items():
+        rate, times = size["samples_per_s"], size["times_faster"]
+        lines.append(
+            f"| {name} | {size['parameters'] / 1e6:,.0f} M | {rate['reference']:.3g} | "
+            f"{rate['ours']:.3g} | **{times['median']:.2f}x** ({times['least']:.2f} to "
+            f"{times['most']:.2f}) | {size['loading']['times_used_up']:.3g}x |"
+        )
+    missed = [goal["what"] for goal in measured["goals"] if not goal["kept"]]
+    lines += ["", f"Goals that are missed: {'; '.join(missed)}."] if missed else []
+    return "\n".join(lines)
+
+
+def lora_memory(measured: dict[str, Any]) -> str:
+    """What full-size LoRA takes at its worst moment."""
+    row, lora = measured["row"], measured["lora"]
+    seconds = sorted(measured["seconds_a_step"])
+    return (
+        f"**At the released size** ({measured['numbers_in_the_base'] / 1e9:.2f} B numbers as "
+        f"{lora['base']}, {measured['numbers_that_learn'] / 1e6:.1f} M that learn, rank "
+        f"{lora['rank']}, one row of a picture and {row['tokens']} tokens a step): "
+        f"{measured['peak_bytes'] / 2**30:.2f} GiB at the worst moment of the whole process, of "
+        f"{measured['goal_bytes'] / 2**30:.0f} that were allowed; "
+        f"{seconds[len(seconds) // 2]:.0f} s a step on {measured['threads']} threads in "
+        f"{measured['precision']}."
+    )
+
+
+def finetune(measured: dict[str, Any]) -> str:
+    """What labelled pictures taught, and what they cost."""
+    goal, (new, old) = measured["goal"], (measured["new"], measured["old"])
+    count = {name: measured["after"][name]["count"] for name in ("new", "old")}
+    return "\n".join(
+        [
+            f"{measured['pictures']} pictures of {len(measured['nouns'])} things that the model "
+            f"in the package had never seen, {measured['steps']} steps, "
+            f"{measured['seconds']:.0f} seconds on {measured['cores']} cores:",
+            "",
+            "| plain phrases found (IoU at least 0.5) | before | after | goal |",
+            "|---|---|---|---|",
+            f"| new nouns, {count['new']} unseen scenes | {new[0]:.3f} | **{new[1]:.3f}** | "
+            f"{goal['new']:.2f} |",
+            f"| old nouns, {count['old']} unseen scenes | {old[0]:.3f} | **{old[1]:.3f}** | "
+            f"at most {goal['lost']:.2f} less |",
+        ]
+    )
+
+
+def train_resume(measured: dict[str, Any]) -> str:
+    """Whether killed runs end in the same bits."""
+    runs = measured["runs"]
+    kills = ", ".join(str(count) for count in sorted({run["kills"] for run in runs}))
+    workers = " and ".join(str(count) for count in sorted({run["workers"] for run in runs}))
+    same = sum(run["same"] for run in runs)
+    return (
+        f"**{same} of {len(runs)} runs** that were killed (SIGKILL) at random moments, {kills} "
+        f"times with {workers} loader processes, ended in the same bits as the one that was not: "
+        f"{measured['compared']} losses, states and files compared."
     )
 
 
@@ -242,7 +339,16 @@ BLOCKS = (
             write,
             (ROOT / "docs/serve.md",),
         )
-        for write in (load, over, cost, soak)
+        for write in (load, over, cost, soak, hostile)
+    ),
+    *(
+        Block(
+            write.__name__.replace("_", " "),
+            ROOT / f"results/{write.__name__.replace('_', '-')}.json",
+            write,
+            (ROOT / "docs/training.md",),
+        )
+        for write in (training, lora_memory, finetune, train_resume)
     ),
 )
 

@@ -139,4 +139,4 @@ def test_the_same_picture_from_a_file_or_an_array_gets_the_same_answer(model, ex
 
 def test_the_package_holds_no_font_and_no_foreign_weights():
     held = {path.suffix for path in Path(str(EXAMPLE.parent.parent)).rglob("*") if path.is_file()}
-    assert held <= {".png", ".jpg", ".json", ".safetensors", ".md", ""}
+    assert held <= {".png", ".jpg", ".json", ".safetensors", ".md", ".toml", ""}

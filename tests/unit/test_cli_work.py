@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 import kosmos2.evaluate.scenes
 import kosmos2.golden
-import kosmos2.train.export
-import kosmos2.train.loop
 from kosmos2.cli import doctor, evaluate, main
 from kosmos2.cli import scenes as scenes_command
 from kosmos2.golden import Check
 from kosmos2.grounder import Kosmos2
 from kosmos2.scenes.write import write_scenes
-from kosmos2.train import checkpoint
-from kosmos2.train.learner import Report
-from kosmos2.train.loop import Progress, Stopped
-from kosmos2.train.recipe import Recipe
 from kosmos2.weights import fetch
 
 FIGURES = {
@@ -77,7 +66,7 @@ def measured(monkeypatch, tiny_model):
     """The measuring itself is somebody else's test."""
     asked = {}
 
-    def measure(model, *, count, seed, on_progress):
+    def measure(model, *, count, seed, world, on_progress):
         asked.update(model=model, count=count, seed=seed)
         on_progress(count, count)
         return FIGURES
@@ -110,86 +99,6 @@ def test_a_real_evaluation_of_a_real_folder(tiny_folder, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert (figures["count"], figures["seed"], figures["model"]) == (1, 3, str(tiny_folder))
     assert set(figures) >= {"referring", "naming", "caption", "questions", "absent"}
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """What the training was asked; two steps of it are told."""
-    asked = SimpleNamespace(stop=False)
-
-    def train(recipe, folder, tokenizer, **how):
-        asked.recipe, asked.folder, asked.tokenizer, asked.how = recipe, folder, tokenizer, how
-        report = Report(1.5, 0.5, 0.5)
-        how["on_progress"](Progress("see", 1, 3, 40.0, report))
-        how["on_progress"](Progress("tell", 2, 4, 40.0, report))
-        if asked.stop:
-            raise Stopped(f"stopped after step 5, which is saved in {folder}")
-        return "learner"
-
-    def export(*what):
-        asked.exported = what
-
-    monkeypatch.setattr(kosmos2.train.loop, "train", train)
-    monkeypatch.setattr(kosmos2.train.export, "export", export)
-    return asked
-
-
-def test_training_follows_the_recipe_and_leaves_a_model(trained, tmp_path, capsys):
-    assert main(["train", "--out", str(tmp_path)]) == 0
-    assert trained.exported == ("learner", trained.tokenizer, tmp_path / "model")
-    assert f"--model {tmp_path / 'model'}" in capsys.readouterr().err
-    assert trained.recipe == Recipe()
-    assert trained.folder == tmp_path
-    assert trained.tokenizer.size == trained.recipe.config.text.vocabulary
-
-
-def test_training_takes_what_was_asked_otherwise(trained, tmp_path):
-    words = ["--steps-see", "0", "--steps-tell", "4", "--seed", "9", "--save-every", "2"]
-    assert main(["train", "--out", str(tmp_path), *words, "--workers", "0"]) == 0
-    (stage,) = trained.recipe.stages
-    assert (stage.name, stage.steps, trained.recipe.seed) == ("tell", 4, 9)
-    assert (trained.how["save_every"], trained.how["workers"]) == (2, 0)
-
-
-def test_stopped_training_says_how_to_go_on(trained, tmp_path, capsys):
-    trained.stop = True
-    assert main(["train", "--out", str(tmp_path), "--steps-see", "3", "--steps-tell", "4"]) == 75
-    shown = capsys.readouterr().err
-    assert shown == f"kosmos2: stopped after step 5, which is saved in {tmp_path}\n"
-    assert not hasattr(trained, "exported")
-
-
-def heed_ctrl_c() -> None:
-    """A shell's background jobs ignore Ctrl-C, and so would what they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def test_ctrl_c_ends_real_training_at_a_checkpoint(tmp_path):
-    words = ["train", "--out", str(tmp_path), "--steps-see", "90", "--workers", "0"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kosmos2", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_ctrl_c,
-    )
-    for _ in range(600):  # the recipe is written once the network stands
-        if (tmp_path / "recipe.json").exists():
-            break
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=300)
-    assert process.returncode == 75, shown
-    assert "the same command goes on from there" in shown
-    assert "Traceback" not in shown
-    assert len(checkpoint.found(tmp_path)) == 1
-
-
-def test_training_of_nothing_or_into_a_file_is_refused(trained, tmp_path, capsys):
-    assert main(["train", "--out", str(tmp_path), "--steps-see", "0", "--steps-tell", "0"]) == 64
-    (tmp_path / "file").write_text("")
-    assert main(["train", "--out", str(tmp_path / "file")]) == 64
-    assert "is a file" in capsys.readouterr().err
-    assert not hasattr(trained, "recipe")
 
 
 def test_models_lists_what_is_here(monkeypatch, tmp_path, capsys, tiny_folder):

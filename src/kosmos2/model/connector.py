@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kosmos2.config import Config
 from kosmos2.model.layers import Attention
+from kosmos2.model.product import Linear
 
 
 class Connector(nn.Module):
@@ -20,7 +21,7 @@ class Connector(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         text = config.text
-        self.project = nn.Linear(config.vision.width, text.width)
+        self.project = Linear(config.vision.width, text.width)
         self.queries = nn.Parameter(torch.empty(config.latents, text.width))
         self.attention = Attention(text.width, text.heads, dropout=text.attention_dropout)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kosmos2.model.cache import Cache
+from kosmos2.model.product import Linear
 
 # Numbers are added to the scores; booleans say who may be asked.
 Mask = Float[Tensor, "B 1 T S"] | Bool[Tensor, "B 1 T S"]
@@ -75,10 +76,10 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.out = Linear(width, width)
         self.inner_norm = None if inner_norm_eps is None else nn.LayerNorm(width, inner_norm_eps)
 
     def forward(
@@ -140,8 +141,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.activation = activation
         self.dropout = dropout
-        self.widen = nn.Linear(width, ffn_width)
-        self.narrow = nn.Linear(ffn_width, width)
+        self.widen = Linear(width, ffn_width)
+        self.narrow = Linear(ffn_width, width)
         self.inner_norm = (
             None if inner_norm_eps is None else nn.LayerNorm(ffn_width, inner_norm_eps)
         )

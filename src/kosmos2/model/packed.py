@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kosmos2.model.joined import join
 from kosmos2.model.network import Network
+from kosmos2.model.product import Linear
 from kosmos2.model.quantised.frozen import Frozen, Packing
 from kosmos2.model.quantised.network import matrices
 from kosmos2.model.words import Words
@@ -52,7 +53,7 @@ def pack(network: Network) -> Network:
 def settle(network: Network, name: str) -> None:
     """Pack one matrix whose weights are there."""
     module = network.get_submodule(name)
-    if type(module) is nn.Linear:
+    if isinstance(module, nn.Linear) and type(module) in (nn.Linear, Linear):
         network.set_submodule(name, PackedLinear(module))
     elif type(module) is Words:
         network.set_submodule(name, PackedWords(module))

@@ -5,9 +5,10 @@ Shapes: D text width, W words.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from kosmos2.model.product import linear
 
 
 class Words(nn.Embedding):
@@ -17,4 +18,4 @@ class Words(nn.Embedding):
         self, x: Float[Tensor, "*any D"], words: slice | None = None
     ) -> Float[Tensor, "*any W"]:
         """The product with every word's row, or with those of a slice."""
-        return F.linear(x, self.weight if words is None else self.weight[words])
+        return linear(x, self.weight if words is None else self.weight[words])

@@ -1,6 +1,14 @@
-"""Training the embedded model: from scenes and a recipe to a folder that loads.
+"""Training: from a recipe and data, read or drawn, to a folder that loads.
 
-`recipe` says what is learnt in what order, `lessons` what a scene teaches, `tokens` and `batches`
-how that reaches the network, `learner` what a mistake costs, `loop` and `checkpoint` how it goes on
-and on, `export` what is left at the end. Import the module you need.
+recipe      what is learnt from what, in which stages and how; `plan` is what that costs
+begin       the network that a run starts from, and its words; `new_words` gives it some more
+feed        what a stage learns from, as rows by position; `batches` are rows as tensors
+learner     what a mistake costs; `dense` and `contrastive` are heads that are thrown away
+optimiser, schedule, ema, again, cells, lora     how it is learnt
+loop        steps in order, which goes on after any stop; `run_folder` and `state` see to that
+parallel    the same by several processes
+watching    what people see of it; `dry_run` shows it before
+export      what is left at the end
+
+Import the module you need.
 """

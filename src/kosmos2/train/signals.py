@@ -1,0 +1,57 @@
+"""Asked to stop: by Ctrl-C, by a supervisor (SIGTERM), by a scheduler's warning (SIGUSR1).
+
+A request is only remembered; the loop looks at the end of a step, so neither a step nor a save is
+ever cut in two. A second Ctrl-C does not wait.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ASKS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last does not exist everywhere
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """Within, those signals set the event that is given; outside, they do what they did before.
+
+    A signal to the whole group also reaches the forked processes that load data, and the run is
+    over at once if one of them dies. So they pay no attention to it, until this process leaves;
+    those of a torch loader need `unmoved` for that.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may listen: there is nobody to ask this one
+        return
+    owner, over = os.getpid(), mmap.mmap(-1, 1)  # a byte that forked processes share
+    numbers = [getattr(signal, name) for name in ASKS if hasattr(signal, name)]
+
+    def ask(number: int, frame: object) -> None:
+        if os.getpid() != owner:
+            if over[0]:
+                os._exit(0)  # with no code that its maker would take for a failure
+            return
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt("stopped at once; the last checkpoint is the place to go on")
+        stop.set()
+
+    usual = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield stop
+    finally:
+        over[0] = 1
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def unmoved(worker: int) -> None:
+    """As a loader's `worker_init_fn`: torch has SIGTERM end its processes, and here it may not."""
+    for name in ASKS:
+        number = getattr(signal, name, None)
+        if number is not None and callable(handler := signal.getsignal(number)):
+            signal.signal(number, handler)
