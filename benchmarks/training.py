@@ -28,14 +28,12 @@ from typing import Any
 import torch
 import transformers
 from torch.utils.data import DataLoader
-from training_peers import Plain, recipe_of, train_ours
+from training_peers import Plain, network_of, recipe_of, train_ours
 from training_rows import prepared, write_shards
 
 from kosmos2.config import Config
 from kosmos2.data.rows import IGNORED, Row, Rows
-from kosmos2.model import Network
 from kosmos2.train.batches import Batches
-from kosmos2.train.learner import start
 from kosmos2.train.signals import unmoved
 from kosmos2.weights.load import read_config
 
@@ -68,14 +66,13 @@ def sizes() -> dict[str, Size]:
     two = replace(full, text=replace(full.text, layers=2), vision=replace(full.vision, layers=2))
     return {
         "tiny": Size(config=without_dropout(read_config(DEMO)), rows=16, steps=24, quick_steps=4),
-        "full-width": Size(config=without_dropout(two), rows=8, steps=8, quick_steps=2),
+        "full-width": Size(config=without_dropout(two), rows=4, steps=8, quick_steps=2),
     }
 
 
 def compare(size: Size, rows: Sequence[Row], desk: Path, *, extra: int) -> dict[str, Any]:
     """Both in turns on the same batches; then each as others might run it, `extra` steps."""
-    network = Network(size.config)
-    start(network, torch.Generator().manual_seed(0))
+    network = network_of(size.config)
     steps = len(rows) // size.rows
     recipe = recipe_of(network, steps, size.rows)
     plain = Plain(network, recipe)

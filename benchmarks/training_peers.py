@@ -16,13 +16,15 @@ import torch
 import transformers
 from torch import Tensor
 from training_rows import Held
+from transformers.initialization import no_init_weights
 
+from kosmos2.config import Config
 from kosmos2.data.rows import IGNORED, PADDING, Row
 from kosmos2.model import Network
 from kosmos2.train import vocabulary
 from kosmos2.train.batches import collate
 from kosmos2.train.begin import Begun
-from kosmos2.train.learner import normalise
+from kosmos2.train.learner import normalise, start
 from kosmos2.train.loop import train
 from kosmos2.train.recipe import Model, Recipe, Stage, Train
 from kosmos2.train.schedule import rate_at
@@ -50,6 +52,14 @@ class Turns(Watcher):
         if progress.step == self.steps:
             raise Enough
         self.begun = time.perf_counter()
+
+
+def network_of(config: Config) -> Network:
+    """One with random weights, always the same."""
+    with no_init_weights():
+        network = Network(config)
+    start(network, torch.Generator().manual_seed(0))
+    return network
 
 
 def recipe_of(network: Network, steps: int, rows: int, precision: str = "float32") -> Recipe:
@@ -140,7 +150,8 @@ class Plain:
 def twin_of(network: Network) -> transformers.Kosmos2ForConditionalGeneration:
     """The reference's model with our parameters."""
     config = transformers.Kosmos2Config(**config_to_reference(network.config))
-    twin = transformers.Kosmos2ForConditionalGeneration(config)
+    with no_init_weights():  # all of them come from ours
+        twin = transformers.Kosmos2ForConditionalGeneration(config)
     theirs = {ours_to_theirs(name): value for name, value in network.state_dict().items()}
     missing, extra = twin.load_state_dict(theirs, strict=False)
     assert not extra

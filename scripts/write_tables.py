@@ -266,7 +266,8 @@ def finetune(measured: dict[str, Any]) -> str:
         [
             f"{measured['pictures']} pictures of {len(measured['nouns'])} things that the model "
             f"in the package had never seen, {measured['steps']} steps, "
-            f"{measured['seconds']:.0f} seconds on {measured['cores']} cores:",
+            f"{measured['core_seconds']:.0f} seconds of a core in all (the goal: "
+            f"{goal['seconds']} on {goal['cores']}):",
             "",
             "| plain phrases found (IoU at least 0.5) | before | after | goal |",
             "|---|---|---|---|",

@@ -16,9 +16,9 @@ from kosmos2.data.sources import open_source
 from kosmos2.data.tolerance import Bad
 from kosmos2.errors import DataError, InputError, RecipeError
 from kosmos2.model.quantised import kind_of, quantise
-from kosmos2.train.batches import collate
 from kosmos2.scenes.world import FIRST, NEW
 from kosmos2.train import feed
+from kosmos2.train.batches import collate
 from kosmos2.train.begin import begin
 from kosmos2.train.checkpoint import found, read
 from kosmos2.train.export import export

@@ -5,8 +5,9 @@ Everything is decided by (seed, source, epoch, index): any worker makes the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Prepared:
         config: of the network.
         tokenizer: of the model.
         seed: of all that is decided by lot here.
+        mark: what more a row knows of a labelled picture, whose boxes are where it is seen.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Prepared:
         tokenizer: Tokenizer,
         *,
         seed: int,
+        mark: Callable[[Sample], Mapping[str, Any]] | None = None,
     ) -> None:
         if len(wordings) != len(mixture.readers):
             raise DataError(
@@ -51,7 +54,7 @@ class Prepared:
             )
         self.mixture, self.wordings = mixture, tuple(wordings)
         self.config, self.tokenizer = config, tokenizer
-        self.seed = seed
+        self.seed, self.mark = seed, mark
 
     def __len__(self) -> int:
         """Rows of all sources together; positions go on beyond them, round by round."""
@@ -89,7 +92,8 @@ class Prepared:
         # What is there but out of sight must not be asked for as something that is not there.
         there = {turn.text for turn in sample.turns}
         absent = [name for name in classes if name not in there]
-        lessons = lessons_of(_placed(sample, looks), wording, rng, classes=absent)
+        seen = _placed(sample, looks)
+        lessons = lessons_of(seen, wording, rng, classes=absent)
         if not lessons and not sample.turns:
             return None
         most, inside = self._room(sample, len(looks), wording)
@@ -110,9 +114,9 @@ class Prepared:
             )
         if inside:
             looks = looks[: sum(map(sum, (one.slots for one in tokens))) // self.config.latents]
-        return pack(
-            self._pixels(looks), tokens, self.config, self.tokenizer, most, name=sample.name
-        )
+        row = pack(self._pixels(looks), tokens, self.config, self.tokenizer, most, name=sample.name)
+        told = self.mark(seen) if self.mark and sample.kind == "objects" else {}
+        return replace(row, **told)
 
     def _looks(self, sample: Sample, wording: Wording, mirrored: bool) -> list[Seen]:
         """The pictures in the order they are shown, as many as a row can hold."""

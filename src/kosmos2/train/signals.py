@@ -46,7 +46,7 @@ def stoppable() -> Iterator[threading.Event]:
     finally:
         over[0] = 1
         for number, handler in usual.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not one of Python's
 
 
 def unmoved(worker: int) -> None:

@@ -82,9 +82,7 @@ def _places(sample: Sample, wording: Wording) -> dict[str, list[Box]]:
     return {words: boxes for words, boxes in places.items() if words and boxes}
 
 
-def scene_exercises(
-    seed: int, most: int, side_px: int, world: World = SHIPPED
-) -> list[Exercise]:
+def scene_exercises(seed: int, most: int, side_px: int, world: World = SHIPPED) -> list[Exercise]:
     """The same of a world's drawn scenes; the seed should be one that nothing is trained on."""
     found: list[Exercise] = []
     room, index = most, 0
