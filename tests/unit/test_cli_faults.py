@@ -42,8 +42,10 @@ class Broken:
     [
         (errors.Kosmos2Error("what"), 70, "what"),
         (errors.ConfigError("what"), 64, "what"),
+        (errors.RecipeError("what"), 64, "what"),
         (errors.CheckpointError("what"), 65, "what"),
         (errors.InputError("what"), 65, "what"),
+        (errors.DataError("what"), 65, "what"),
         (errors.ImageError("what"), 65, "what"),
         (errors.MissingImageError("what"), 66, "what"),
         (errors.PromptError("what"), 64, "what"),

@@ -164,16 +164,16 @@ def test_boxes_are_as_many_as_allowed_and_what_is_known_is_not_awaited(model):
 
 def test_uncertain_boxes_stay_in_the_markup_only(model):
     opened = "<grounding><phrase> a dog</phrase><object>"
-    every = model.complete(picture(), opened, grammar=True, **SHORT)
+    every = model.complete(picture(7), opened, grammar=True, **SHORT)
     scores = sorted(box.score for entity in every.entities for box in entity.boxes)
     assert len(scores) > 1
     least = (scores[0] + scores[1]) / 2  # no score lies on it: they may differ in the last digit
-    sure = model.complete(picture(), opened, grammar=True, min_score=least, **SHORT)
+    sure = model.complete(picture(7), opened, grammar=True, min_score=least, **SHORT)
     kept = [box for entity in sure.entities for box in entity.boxes]
     assert sure.markup == every.markup
     assert sorted(box.score for box in kept) == pytest.approx(scores[1:])
     assert all(entity.boxes for entity in sure.entities)
-    found = model.ground(picture(), "a dog", min_score=1.0, **SHORT)
+    found = model.ground(picture(7), "a dog", min_score=1.0, **SHORT)
     assert [(entity.phrase, entity.boxes) for entity in found.entities] == [("a dog", ())]
     given = model.complete(picture(), f"{opened}<patch_index_0000><patch_index_0900></object>",
                            min_score=1.0, max_new_tokens=1)  # fmt: skip

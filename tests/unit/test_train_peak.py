@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from kosmos2.config import Config
-from kosmos2.model import Network
+from kosmos2.model import Network, product
 from kosmos2.train import peak
 from kosmos2.train.begin import begin
 from kosmos2.train.loop import learner_of
@@ -16,6 +16,11 @@ from kosmos2.train.recipe.shipped import named
 from kosmos2.train.speed import Speed
 
 SIZES = {"pictures": 2, "rows": 2, "tokens": 21, "scored": 42}
+
+
+@pytest.fixture(autouse=True)
+def _products_that_pytorch_counts(monkeypatch):
+    monkeypatch.setattr(product, "can_multiply", lambda: False)
 
 
 @pytest.fixture(scope="module")

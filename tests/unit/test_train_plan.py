@@ -116,7 +116,13 @@ def test_activations_are_about_what_is_kept_for_the_way_back(checkpointing):
     counts = sum(held.values())
     assert float(loss.detach()) > 0
     planned = kept(config, plan(recipe).stages[0], recipe)
-    assert counts * 0.7 < planned < counts * (2.5 if checkpointing else 1.4)
+    if checkpointing:  # one block more is kept while it is computed again: nobody hears of that
+        plain = dataclasses.replace(
+            recipe, train=dataclasses.replace(recipe.train, checkpointing=False)
+        )
+        assert counts * 0.7 < planned < kept(config, plan(plain).stages[0], plain) / 2
+    else:
+        assert counts * 0.7 < planned < counts * 1.4
 
 
 def test_the_machine_is_named_by_number_and_kind():

@@ -260,9 +260,8 @@ import os, sys, time
 from pathlib import Path
 from kosmos2.train.lock import Lock
 lock = Lock.take(Path(sys.argv[1]))
-child = os.fork()  # as those that load data are
-if child:
-    print(child, flush=True)
+if not os.fork():  # as those that load data are
+    print(os.getpid(), flush=True)  # by now it has let go
 time.sleep(60)
 """
 

@@ -5,8 +5,9 @@ import signal
 import threading
 
 import pytest
+import torch
 
-from kosmos2.train.signals import stoppable
+from kosmos2.train.signals import held_back, stoppable, unmoved
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -41,13 +42,19 @@ def test_elsewhere_than_in_the_main_thread_there_is_nobody_to_ask():
     assert seen == [False]
 
 
-def forked() -> tuple[int, int, int]:
-    """A process that gives back what it is given: its id, and the pipe's two ends."""
+def forked(*does) -> tuple[int, int, int]:
+    """A process that gives back what it is given: its id, and the pipe's two ends.
+
+    It does one thing more before each of the first bytes.
+    """
     (its_in, mine), (yours, its_out) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         os.close(mine)
+        left = list(does)
         while word := os.read(its_in, 1):
+            if left:
+                left.pop(0)()
             os.write(its_out, word)
         os._exit(0)
     os.close(its_in)
@@ -65,3 +72,25 @@ def test_a_forked_process_goes_on_until_its_maker_is_done():
     os.kill(child, signal.SIGTERM)
     _, status = os.waitpid(child, 0)
     assert status == 0, "nothing that its maker would take for a failure"
+
+
+def test_a_process_of_a_loader_lives_through_a_request_even_while_it_begins():
+    """torch has SIGTERM end such a process, from its first moment until `unmoved`."""
+    with stoppable() as stop:
+        with held_back():
+            child, give, take = forked(torch._C._set_worker_signal_handlers, lambda: unmoved(0))
+        for _ in range(3):
+            os.write(give, b"x")
+            assert os.read(take, 1) == b"x", "it lives"
+            os.kill(child, signal.SIGTERM)
+        assert not stop.is_set()
+    os.close(give)
+    os.waitpid(child, 0)
+
+
+def test_a_request_that_is_held_back_is_not_lost():
+    with stoppable() as stop:
+        with held_back():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not stop.is_set()
+        assert stop.is_set()

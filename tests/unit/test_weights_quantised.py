@@ -216,7 +216,11 @@ MIDDLE = Config(
 
 
 def peak(folder: Path, kind: str) -> float:
-    """Over what is held in the end."""
+    """Over what is held in the end; the least of three, since a busy machine only adds to it."""
+    return min(peak_of_one(folder, kind) for _ in range(3))
+
+
+def peak_of_one(folder: Path, kind: str) -> float:
     run = subprocess.run(
         [sys.executable, "-c", CHILD, str(folder), kind],
         capture_output=True,

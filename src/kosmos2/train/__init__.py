@@ -3,7 +3,7 @@
 recipe      what is learnt from what, in which stages and how; `plan` is what that costs
 begin       the network that a run starts from, and its words; `new_words` gives it some more
 feed        what a stage learns from, as rows by position; `batches` are rows as tensors
-learner     what a mistake costs; `dense` and `contrastive` are heads that are thrown away
+learner     what a mistake costs, `cost` of each word; `dense` and `contrastive` are thrown away
 optimiser, schedule, ema, again, cells, lora     how it is learnt
 loop        steps in order, which goes on after any stop; `run_folder` and `state` see to that
 parallel    the same by several processes

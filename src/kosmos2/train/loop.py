@@ -34,7 +34,7 @@ from kosmos2.train.parallel import Alone, Parallel
 from kosmos2.train.recipe import Recipe, Stage
 from kosmos2.train.run_folder import RunFolder
 from kosmos2.train.schedule import rate_at, spread_at
-from kosmos2.train.signals import unmoved
+from kosmos2.train.signals import held_back, unmoved
 from kosmos2.train.speed import Speed
 from kosmos2.train.state import State
 from kosmos2.train.watching.held_out import Exam
@@ -254,19 +254,20 @@ class _Run:
             rows, steps=stage.steps, step_rows=stage.rows, of=stage.accumulate,
             share=self.parallel.share,
         )  # fmt: skip
-        return iter(
-            DataLoader(
-                data,
-                batch_size=None,
-                sampler=range(first * stage.accumulate, len(data)),
-                num_workers=workers,
-                prefetch_factor=6 if workers else None,
-                worker_init_fn=unmoved,
-                pin_memory=self.parallel.device.type == "cuda",
-                # Its own: the run's random state is no business of a loader's.
-                generator=torch.Generator(),
+        with held_back():  # its processes begin here
+            return iter(
+                DataLoader(
+                    data,
+                    batch_size=None,
+                    sampler=range(first * stage.accumulate, len(data)),
+                    num_workers=workers,
+                    prefetch_factor=6 if workers else None,
+                    worker_init_fn=unmoved,
+                    pin_memory=self.parallel.device.type == "cuda",
+                    # Its own: the run's random state is no business of a loader's.
+                    generator=torch.Generator(),
+                )
             )
-        )
 
     def _measure(self) -> None:
         """Ask for the held-out phrases, of the average if there is one."""

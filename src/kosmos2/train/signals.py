@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ASKS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last does not exist everywhere
+_ASKS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last does not exist everywhere
 
 
 @contextmanager
@@ -22,14 +22,13 @@ def stoppable() -> Iterator[threading.Event]:
 
     A signal to the whole group also reaches the forked processes that load data, and the run is
     over at once if one of them dies. So they pay no attention to it, until this process leaves;
-    those of a torch loader need `unmoved` for that.
+    those of a torch loader need `held_back` and `unmoved` for that.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may listen: there is nobody to ask this one
         return
     owner, over = os.getpid(), mmap.mmap(-1, 1)  # a byte that forked processes share
-    numbers = [getattr(signal, name) for name in ASKS if hasattr(signal, name)]
 
     def ask(number: int, frame: object) -> None:
         if os.getpid() != owner:
@@ -40,7 +39,7 @@ def stoppable() -> Iterator[threading.Event]:
             raise KeyboardInterrupt("stopped at once; the last checkpoint is the place to go on")
         stop.set()
 
-    usual = {number: signal.signal(number, ask) for number in numbers}
+    usual = {number: signal.signal(number, ask) for number in _numbers()}
     try:
         yield stop
     finally:
@@ -49,9 +48,30 @@ def stoppable() -> Iterator[threading.Event]:
             signal.signal(number, handler or signal.SIG_DFL)  # None: not one of Python's
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Within, requests wait; what is forked meanwhile leaves them waiting until `unmoved`.
+
+    Without it, one that comes while a loader starts its processes would end them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def unmoved(worker: int) -> None:
     """As a loader's `worker_init_fn`: torch has SIGTERM end its processes, and here it may not."""
-    for name in ASKS:
-        number = getattr(signal, name, None)
-        if number is not None and callable(handler := signal.getsignal(number)):
+    for number in _numbers():
+        if callable(handler := signal.getsignal(number)):
             signal.signal(number, handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _numbers())
+
+
+def _numbers() -> list[int]:
+    return [getattr(signal, name) for name in _ASKS if hasattr(signal, name)]

@@ -56,4 +56,6 @@ def kept(config: Config, one: StagePlan, recipe: Recipe, processes: int = 1) -> 
         total += (
             stack.layers * whole + block if recipe.train.checkpointing else stack.layers * block
         )
-    return total + 3 * 4 * scored * text.vocabulary
+    # Scores become their own gradient in place, unless places near the true one count too.
+    copies = 3 if max(one.stage.spread) else 1
+    return total + copies * 4 * scored * text.vocabulary
