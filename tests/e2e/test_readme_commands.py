@@ -24,7 +24,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("kosmos2 ")
 ]
-# Minutes of training; `test_train_examples.py` runs the same words of docs/training.md with fewer steps.
+# Minutes of training; `test_train_examples.py` runs such words with fewer steps.
 TRAINING = ("kosmos2 train",)
 LASTING = ("kosmos2 serve", "kosmos2 demo")  # until somebody stops them
 SHELL = [
