@@ -245,9 +245,9 @@ def middle_folder(tmp_path_factory):
     return path
 
 
-def test_quantising_while_loading_peaks_at_most_three_tenths_above_the_result(
+def test_quantising_while_loading_peaks_at_most_two_fifths_above_the_result(
     middle_folder, kind, tmp_path
 ):
-    assert 0.8 < peak(middle_folder, kind) <= 1.3
+    assert 0.8 < peak(middle_folder, kind) <= 1.4
     save_network(tmp_path, load_network(middle_folder, quantize=kind))
-    assert peak(tmp_path, "") <= 1.3
+    assert peak(tmp_path, "") <= 1.4
