@@ -50,9 +50,10 @@ def stoppable() -> Iterator[threading.Event]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Within, requests wait; what is forked meanwhile leaves them waiting until `unmoved`.
+    """Within, what this thread forks leaves requests waiting until `unmoved`.
 
-    Without it, one that comes while a loader starts its processes would end them.
+    Without it, one that comes while a loader starts its processes would end them. Here a request
+    waits too, unless another thread takes it: then it is remembered at once.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
