@@ -14,6 +14,7 @@ from kosmos2.train import vocabulary
 from kosmos2.train.again import compute_again
 from kosmos2.train.batches import IGNORED, Batch, collate
 from kosmos2.train.contrastive import ContrastiveHead
+from kosmos2.train.dense import near
 from kosmos2.train.learner import PLACES, WORDS, Learner, Report, counted
 from kosmos2.train.recipe import Stage
 from kosmos2.train.scene_rows import SceneRows
@@ -202,3 +203,15 @@ def test_padding_and_order_of_rows_change_nothing():
         part, _ = learner.loss(collate([row]), TELL, 0.0, whole)
         other = other - part
     torch.testing.assert_close(other, torch.zeros(()), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 0.3, 1.0])
+def test_a_bell_of_any_width_is_a_probability(spread):
+    places = torch.tensor([0.5, 7.2, 16.0, 31.9])
+    bells = near(places, spread)
+    torch.testing.assert_close(bells.sum(-1), torch.ones(4))
+    assert bells[0].argmax() == 0
+    assert bells[1].argmax() == 7
+    if spread < 0.1:
+        assert bells[0, 0] == bells[1, 7] == bells[3, 31] == 1
+        torch.testing.assert_close(bells[2, 15:17], torch.tensor([0.5, 0.5]))

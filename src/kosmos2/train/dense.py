@@ -36,6 +36,7 @@ NAMES = NOTHING + 1
 BASE = 1024
 MOST_CLASSES = BASE - NAMES  # of exports; what lies on a place of any further one is not told
 _BESIDE = 0.5  # weight of colour and of middle beside the name
+_SHARP = 0.02  # of a cell; a bell of no width at all would be 0/0
 _ENOUGH = 0.25  # of the smaller of place and thing must be shared to be called so
 _INDEX = {noun: index for index, noun in enumerate(NOUNS)}
 
@@ -91,9 +92,12 @@ class DenseHead(nn.Module):
 
 
 def near(places: Float[Tensor, ...], spread: float) -> Float[Tensor, "... S"]:
-    """A bell over the cells around each place (in cells): being off by one is nearly right."""
+    """A bell over the cells around each place (in cells): being off by one is nearly right.
+
+    Without spread, the cell itself; a place between two cells is in both.
+    """
     middles = torch.arange(SIDE, device=places.device) + 0.5
-    away = (places[..., None] - middles) / spread
+    away = (places[..., None] - middles) / max(spread, _SHARP)
     return (-0.5 * away**2).softmax(-1)
 
 
