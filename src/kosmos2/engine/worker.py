@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kosmos2.engine import teams
 from kosmos2.engine.between import Between
 from kosmos2.engine.job import Job
 from kosmos2.engine.jobs import Jobs
@@ -282,6 +283,7 @@ class Engine:
         """There is work: see that somebody does it."""
         with self._news:
             if self._background and self._thread is None:
+                teams.let_go()
                 self._thread = threading.Thread(target=self._work, name="kosmos2", daemon=True)
                 self._thread.start()
                 # A thread that is in the midst of a call when Python ends would end it badly.
