@@ -1,14 +1,15 @@
 """What does HTTP cost? The same asks to a server and straight to an engine, in turns.
 
-    python benchmarks/serving_cost.py [--rounds 5] [--requests 48] [--tokens 48] [--out cost.json]
+    python benchmarks/serving_cost.py [--rounds 15] [--requests 48] [--tokens 48] [--out cost.json]
 
 Two processes with the embedded model each: a server, and an engine with nothing around it. While
 one works the other waits for its turn. Streams: eight answers at once, each followed by the next,
 of half as many tokens to half as many again; tokens a second, a ratio within each round, then the
-median. First token: one request at a time, from the moment it is sent to its first words, and from
-`submit` to the first token; once with pictures that are known, once with new ones, which the engine
-is given decoded and looks at. Prints JSON; ends with 1 beyond 10 % or 15 ms. The client shares the
-machine's cores with the server, and what it takes is counted as the server's.
+median. The engine has as many threads as the server gives it; with all cores it is measured too,
+and told. First token: one request at a time, from the moment it is sent to its first words, and
+from `submit` to the first token; once with pictures that are known, once with new ones, which the
+engine is given decoded and looks at. Prints JSON; ends with 1 beyond 10 % or 15 ms. The client
+shares the machine's cores with the server, and what it takes is counted as the server's.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class Straight:
     """An engine with asks that were made beforehand."""
 
     def __init__(self) -> None:
+        import torch
+
         from kosmos2 import Kosmos2
         from kosmos2.engine import Engine
         from kosmos2.grounder.looks import weights_of
@@ -99,6 +102,13 @@ class Straight:
         self.weights = weights_of(self.model.network)
         self.seen = self.model.see(pictures())
         self.numbers = count()
+        self.every = torch.get_num_threads()
+
+    def threads(self, count: int) -> None:
+        """Let the engine's products have so many threads."""
+        import torch
+
+        self.engine.between(lambda: torch.set_num_threads(count))
 
     def request(self, seen: Any, tokens: int) -> Any:
         """What the server makes of `body`."""
@@ -109,8 +119,11 @@ class Straight:
         options = Options(max_new_tokens=tokens, min_new_tokens=tokens)
         return self.model.runner.rules.request(ask, options, weights=self.weights)
 
-    def stream_tokens(self, requests: int, tokens: int) -> dict[str, float]:
-        """Eight answers at once, until so many are there."""
+    def stream_tokens(self, requests: int, tokens: int, *, alike: bool) -> dict[str, float]:
+        """Eight answers at once, until so many are there; with as many threads as in the server."""
+        from kosmos2.serve.engines import threads_for
+
+        self.threads(threads_for(self.model.config.text) if alike else self.every)
         waiting, over = iter(enumerate(lengths(requests, tokens))), threading.Semaphore(0)
         told = 0
 
@@ -141,6 +154,7 @@ class Straight:
 
         from kosmos2.images import to_pixels
 
+        self.threads(self.every)
         vision = self.model.config.vision
         pixels = [to_pixels(seen.picture, vision) for seen in self.seen]
         found = []
@@ -210,10 +224,12 @@ def fresh(jpegs: Sequence[bytes], numbers: Iterator[int], many: int) -> list[byt
 def measure(url: str, child: Child, wishes: argparse.Namespace) -> dict[str, Any]:
     """Rounds of everything, now here and now there."""
     jpegs, numbers = pictures(), count(1)
-    rows: dict[str, list[Any]] = {"http": [], "engine": [], "known": [], "new": []}
+    rows: dict[str, list[Any]] = {"http": [], "engine": [], "every": [], "known": [], "new": []}
     for turn in range(wishes.rounds + 1):
         http = asyncio.run(stream_tokens(url, wishes.requests, wishes.tokens))
-        engine = child.do("stream_tokens", requests=wishes.requests, tokens=wishes.tokens)
+        sizes = {"requests": wishes.requests, "tokens": wishes.tokens}
+        engine = child.do("stream_tokens", **sizes, alike=True)
+        every = child.do("stream_tokens", **sizes, alike=False)
         known = asyncio.run(first_tokens(url, [jpegs[n % 4] for n in range(wishes.firsts)]))
         known_there = child.do("first_tokens", requests=wishes.firsts, fresh=False)["ms"]
         new = asyncio.run(first_tokens(url, fresh(jpegs, numbers, wishes.firsts)))
@@ -222,6 +238,7 @@ def measure(url: str, child: Child, wishes: argparse.Namespace) -> dict[str, Any
             continue  # warms up
         rows["http"].append(http)
         rows["engine"].append(engine)
+        rows["every"].append(every)
         rows["known"].append((median(known), median(known_there)))
         rows["new"].append((median(new), median(new_there)))
         print(turn, http, engine, rows["known"][-1], rows["new"][-1], file=sys.stderr)
@@ -236,6 +253,7 @@ def measure(url: str, child: Child, wishes: argparse.Namespace) -> dict[str, Any
         "tokens": wishes.tokens,
         "http_tokens_a_second": round(median(r["tokens_a_second"] for r in rows["http"]), 1),
         "engine_tokens_a_second": round(median(r["tokens_a_second"] for r in rows["engine"]), 1),
+        "engine_with_all_cores": round(median(r["tokens_a_second"] for r in rows["every"]), 1),
         "ratio": round(median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
         "client_cores": round(median(r["client"] for r in rows["http"]), 3),
@@ -268,7 +286,7 @@ def broken(found: dict[str, Any]) -> list[str]:
 def main() -> int:
     """Measure, and write it down."""
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    reader.add_argument("--rounds", type=int, default=5)
+    reader.add_argument("--rounds", type=int, default=15)
     reader.add_argument("--requests", type=int, default=48, help="streams of each round")
     reader.add_argument("--tokens", type=int, default=48, help="of each stream")
     reader.add_argument("--firsts", type=int, default=16, help="first tokens of each round")

@@ -16,10 +16,11 @@ pytest.importorskip("fastapi", reason="the server's libraries are an extra")
 
 from kosmos2 import Entity, Kosmos2, Text
 from kosmos2.config import Config
-from kosmos2.engine import Token
+from kosmos2.engine import Cancelled, Token
 from kosmos2.grounder import tasks
 from kosmos2.options import Options
 from kosmos2.serve.answering import Answered, Answering, Answers, Usage
+from kosmos2.serve.engines import Apart, slots_of
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.keys import Caller
 from kosmos2.serve.metrics import Metrics
@@ -42,20 +43,30 @@ def model() -> Kosmos2:
     return Kosmos2(loud_network(config, 3), tokenizer, name="random")
 
 
-def run(model: Kosmos2, work: Callable[[Answering], Awaitable[Any]], **limits: Any) -> Any:
+Run = Callable[..., Any]
+
+
+@pytest.fixture(params=["inside", "apart"])
+def run(request: pytest.FixtureRequest) -> Run:
     """Do something with a fresh `Answering`, and see that it ends with nothing left."""
 
-    async def alone() -> Any:
-        answering = Answering(model, Limits(**limits), Metrics())
-        answering.start()
-        try:
-            async with asyncio.timeout(WAIT_S):
-                return await work(answering)
-        finally:
-            await answering.close()
-            assert answering.engine.statistics().running == 0
+    def run(model: Kosmos2, work: Callable[[Answering], Awaitable[Any]], **limits: Any) -> Any:
+        async def alone() -> Any:
+            answering = Answering(model, Limits(**limits), Metrics(), engine=engine)
+            answering.start()
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    return await work(answering)
+            finally:
+                await answering.close()
+                assert answering.engine.running == 0
 
-    return asyncio.run(alone())
+        slots = slots_of(Limits(**limits).running)
+        # Before there is an event loop, as in `kosmos2 serve`.
+        engine = Apart(model, slots=slots, threads=1) if request.param == "apart" else None
+        return asyncio.run(alone())
+
+    return run
 
 
 def decoded(model: Kosmos2, seed: int = 0) -> Decoded:
@@ -64,8 +75,8 @@ def decoded(model: Kosmos2, seed: int = 0) -> Decoded:
     return Decoded(width=60, height=40, rotated=0, digest=f"picture {seed}", pixels=pixels)
 
 
-def count(answering: Answering, name: str) -> float:
-    value = answering.metrics.registry.get_sample_value(f"kosmos2_{name}")
+def count(answering: Answering, name: str, **labels: str) -> float:
+    value = answering.metrics.registry.get_sample_value(f"kosmos2_{name}", labels)
     assert value is not None, name
     return value
 
@@ -79,7 +90,7 @@ async def captions(answering: Answering, seed: int = 0, caller: Caller = ANNA) -
     ]
 
 
-def test_answers_are_those_of_the_object(model: Kosmos2) -> None:
+def test_answers_are_those_of_the_object(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         asks = await captions(answering)
         expected = model.answer(asks, SHORT)
@@ -92,7 +103,7 @@ def test_answers_are_those_of_the_object(model: Kosmos2) -> None:
     run(model, work)
 
 
-def test_words_and_entities_come_one_by_one_and_make_the_whole(model: Kosmos2) -> None:
+def test_words_and_entities_come_one_by_one_and_make_the_whole(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         asks = await captions(answering)
         async with answering.answer(asks, SHORT, caller=ANNA, with_tokens=True) as answers:
@@ -110,7 +121,7 @@ def test_words_and_entities_come_one_by_one_and_make_the_whole(model: Kosmos2) -
     run(model, work)
 
 
-def test_usage_counts_pictures_and_what_was_known(model: Kosmos2) -> None:
+def test_usage_counts_pictures_and_what_was_known(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         (ask, *_) = await captions(answering)
         length = len(model.runner.rules.request(ask, SHORT, weights=0).prompt)
@@ -130,7 +141,7 @@ def test_usage_counts_pictures_and_what_was_known(model: Kosmos2) -> None:
     run(model, work)
 
 
-def test_a_picture_is_looked_at_once_for_each_key(model: Kosmos2) -> None:
+def test_a_picture_is_looked_at_once_for_each_key(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         pictures = [decoded(model, seed) for seed in (0, 1, 0)]
         first, _, third = await answering.look(pictures, ANNA)
@@ -146,23 +157,22 @@ def test_a_picture_is_looked_at_once_for_each_key(model: Kosmos2) -> None:
     run(model, work)
 
 
-def test_leaving_the_context_frees_the_slots(model: Kosmos2) -> None:
+def test_leaving_the_context_frees_the_slots(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         asks = await captions(answering)
         async with answering.answer(asks, LONG, caller=ANNA) as answers:
             async for _ in answers:
                 break
-        assert all(ticket.done for ticket in answers.tickets)
-        while answering.engine.statistics().running:
+        assert all(isinstance(ticket.error, Cancelled) for ticket in answers.tickets)
+        while answering.engine.running:
             await asyncio.sleep(0)
         async with answering.answer(asks, SHORT, caller=ANNA) as answers:
             await answers.whole()
-        assert answering.engine.statistics().cancelled == len(asks)
 
     run(model, work)
 
 
-def test_cancelling_who_waits_frees_the_slot(model: Kosmos2) -> None:
+def test_cancelling_who_waits_frees_the_slot(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         (ask, *_) = await captions(answering)
         held: list[Answers] = []
@@ -183,7 +193,9 @@ def test_cancelling_who_waits_frees_the_slot(model: Kosmos2) -> None:
     run(model, work)
 
 
-def test_numbers_that_are_none_cost_their_own_request_only(model: Kosmos2, caplog) -> None:
+def test_numbers_that_are_none_cost_their_own_request_only(
+    run: Run, model: Kosmos2, caplog
+) -> None:
     async def work(answering: Answering) -> None:
         good, bad = (await captions(answering))[:2]
         (seen,) = bad.seen
@@ -203,14 +215,14 @@ def test_numbers_that_are_none_cost_their_own_request_only(model: Kosmos2, caplo
         assert found == expected
         assert isinstance(failed, Refused)
         assert failed.code == "generation_failed"
-        assert answering.engine.statistics().failed == 1
+        assert count(answering, "answers_total", finish="generation_failed") == 1
 
     run(model, work)
     assert "req_1" in caplog.text
     assert "not finite" not in caplog.text  # an error's own words stay out of the log
 
 
-def test_an_answer_that_takes_too_long_is_told_so(model: Kosmos2) -> None:
+def test_an_answer_that_takes_too_long_is_told_so(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         (ask, *_) = await captions(answering)
         with pytest.raises(Refused) as refused:
@@ -222,7 +234,7 @@ def test_an_answer_that_takes_too_long_is_told_so(model: Kosmos2) -> None:
 
 
 @pytest.mark.parametrize("phrases", [["dog " * 400], ["a dog"] * 5 + ["dog " * 400]])
-def test_a_prompt_that_is_too_long_is_refused_as_a_whole(model: Kosmos2, phrases) -> None:
+def test_a_prompt_that_is_too_long_is_refused_as_a_whole(run: Run, model: Kosmos2, phrases) -> None:
     async def work(answering: Answering) -> None:
         (seen,) = await answering.look([decoded(model)], ANNA)
         answers = answering.answer(tasks.ground(seen, phrases), SHORT, caller=ANNA)
@@ -234,7 +246,7 @@ def test_a_prompt_that_is_too_long_is_refused_as_a_whole(model: Kosmos2, phrases
     run(model, work)
 
 
-def test_many_asks_are_prepared_elsewhere_and_come_in_order(model: Kosmos2) -> None:
+def test_many_asks_are_prepared_elsewhere_and_come_in_order(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         (seen,) = await answering.look([decoded(model)], ANNA)
         phrases = [f"thing {number}" for number in range(20)]
@@ -246,7 +258,7 @@ def test_many_asks_are_prepared_elsewhere_and_come_in_order(model: Kosmos2) -> N
     run(model, work)
 
 
-def test_each_ask_may_have_its_own_options(model: Kosmos2) -> None:
+def test_each_ask_may_have_its_own_options(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         (ask, *_) = await captions(answering)
         lengths = [Options(max_new_tokens=n, min_new_tokens=n) for n in (3, 9)]
@@ -257,7 +269,7 @@ def test_each_ask_may_have_its_own_options(model: Kosmos2) -> None:
     run(model, work)
 
 
-def test_a_stop_text_ends_the_answer_and_its_slot(model: Kosmos2) -> None:
+def test_a_stop_text_ends_the_answer_and_its_slot(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         (seen,) = await answering.look([decoded(model)], ANNA)
         ask = tasks.caption(seen, detailed=True, grounded=False)
@@ -273,7 +285,7 @@ def test_a_stop_text_ends_the_answer_and_its_slot(model: Kosmos2) -> None:
     run(model, work)
 
 
-def test_phrases_are_located_as_the_object_does(model: Kosmos2) -> None:
+def test_phrases_are_located_as_the_object_does(run: Run, model: Kosmos2) -> None:
     async def work(answering: Answering) -> None:
         (seen,) = await answering.look([decoded(model)], ANNA)
         found = await answering.locate(seen, ["a dog", "a cat"], best=3)
@@ -297,8 +309,8 @@ def test_when_the_engine_dies_everybody_is_told(model: Kosmos2, monkeypatch) -> 
         def broken(*_: Any, **__: Any) -> None:
             raise SystemError("the thread cannot go on")
 
-        monkeypatch.setattr(answering.engine, "step", broken)
-        monkeypatch.setattr(answering.engine, "_fail", broken)
+        monkeypatch.setattr(answering.engine.engine, "step", broken)
+        monkeypatch.setattr(answering.engine.engine, "_fail", broken)
         async with answering.answer(asks, LONG, caller=ANNA) as answers:
             with pytest.raises(Refused) as refused:
                 await answers.whole()

@@ -45,6 +45,10 @@ def add(commands: Commands) -> None:
         "--fetch-host", action="append", default=[], metavar="HOST",
         help="pictures may be fetched from it by https; can be given again (nowhere)",
     )  # fmt: skip
+    group.add_argument(
+        "--threads", type=whole(1), metavar="N",
+        help="for the network's products (one for a small model, else as many as there are cores)",
+    )  # fmt: skip
     group = parser.add_argument_group("limits")
     for name, what in (
         ("running", "requests answered side by side"),
@@ -93,7 +97,7 @@ def _serve(arguments: Namespace) -> int:
 
 def _demo(arguments: Namespace) -> int:
     _needed()
-    vars(arguments).update(host=HOST, api_key_file=None, no_auth=True, fetch_host=[])
+    vars(arguments).update(host=HOST, api_key_file=None, no_auth=True, fetch_host=[], threads=None)
 
     def ready(url: str) -> None:
         note(f"kosmos2 serves {arguments.model} on {url}")
@@ -155,6 +159,7 @@ def _settings(arguments: Namespace) -> Settings:
         key_file=arguments.api_key_file,
         open=arguments.no_auth,
         fetch_hosts=tuple(arguments.fetch_host),
+        threads=arguments.threads,
         limits=Limits(**{name: value for name, value in given.items() if value is not None}),
     )
 

@@ -1,7 +1,7 @@
 """The model behind an asynchronous door: asks in, words and entities out as they become certain.
 
-The engine works in its own thread and hands tokens over; they become text here, in the event loop,
-several at a time. A step of a small model takes a millisecond or two: waking the loop for each
+The engine works by itself (`engines`) and hands tokens over; they become text here, in the event
+loop, several at a time. A step of a small model takes a few milliseconds: waking the loop for each
 would cost more than the step. So the first token of an answer and its end come at once, and what
 lies between comes every few milliseconds: less often the more answers there are, since each of
 them is then sent on by itself.
@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from kosmos2.engine import Engine, Request, Token
+from kosmos2.engine import Request, Token
 from kosmos2.errors import PromptError
 from kosmos2.grounder import Kosmos2, Located, Seen
 from kosmos2.grounder.looks import Looks, weights_of
 from kosmos2.grounder.reading import Ask
 from kosmos2.options import Options
 from kosmos2.serve.answers import Answered, Answers, Arrival, Usage
+from kosmos2.serve.engines import Inside, Making, slots_of
 from kosmos2.serve.failures import Refused, told
 from kosmos2.serve.keys import Caller
 from kosmos2.serve.metrics import Metrics
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Answered", "Answering", "Answers", "Usage"]
 
-LEAST_SLOTS, MOST_SLOTS = 8, 16
-ENDLESS = 2**31  # how many may wait is decided at the door
 PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.04  # between two deliveries, for each answer on its way
 MOST_SIZES = 1024  # of pictures that are remembered; what they became takes more room
 _LOOKED_AT = np.empty((3, 0, 0), np.float32)
@@ -48,29 +47,23 @@ LIFE_S = 0.25  # between two looks at whether the engine is alive
 class Answering:
     """One model, one engine, any number of answers at once."""
 
-    def __init__(self, model: Kosmos2, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, model: Kosmos2, limits: Limits, metrics: Metrics, *, engine: Making | None = None
+    ) -> None:
+        """Answers by `engine`; None has one in this process."""
         self.model = model
         self.limits = limits
         self.metrics = metrics
-        self.dead = False
         self.on_dead: Callable[[], None] = lambda: None
-        self.engine = Engine(
-            model.network,
-            slots=min(max(limits.running, LEAST_SLOTS), MOST_SLOTS),
-            queue=ENDLESS,
-        )
+        self.engine = engine or Inside(model, slots=slots_of(limits.running))
         self._weights = weights_of(model.network)  # nobody trains what is being served
         self._looks = Looks()
         self._pictures: dict[tuple[str, str], Decoded] = {}  # their sizes; what was looked at
         self._post = _Post()
         self._open: set[Answers] = set()
         self._life: asyncio.Task[None] | None = None
-        metrics.watch(
-            "engine_running", "Answers that have a slot", lambda: self.engine.statistics().running
-        )
-        metrics.watch(
-            "engine_waiting", "Answers without one", lambda: self.engine.statistics().waiting
-        )
+        metrics.watch("engine_running", "Answers that have a slot", lambda: self.engine.running)
+        metrics.watch("engine_waiting", "Answers without one", lambda: self.engine.waiting)
 
     def start(self) -> None:
         """Watch over the engine from now on."""
@@ -143,11 +136,7 @@ class Answering:
     async def locate(self, seen: Seen, phrases: Sequence[str], **how: Any) -> list[Located]:
         """`Kosmos2.locate`, between two steps of the engine."""
         self.check_alive()
-
-        def locate() -> list[Located]:
-            return self.model.locate(seen, list(phrases), **how)
-
-        return await self._apart(self.engine.between, locate)
+        return await self._apart(lambda: self.engine.locate(seen, phrases, **how))
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Let what runs finish, for a while; then end the rest and free the memory."""
@@ -155,13 +144,18 @@ class Answering:
             self._life.cancel()
         await asyncio.to_thread(self.engine.close, drain_s)
 
+    @property
+    def dead(self) -> bool:
+        """Whether nobody would answer any more."""
+        return self.engine.dead
+
     def check_alive(self) -> None:
         """Refuse when nobody would answer.
 
         Raises:
-            Refused: the engine's thread has died.
+            Refused: the engine has died.
         """
-        if self.dead or self.engine.dead:
+        if self.dead:
             raise Refused("engine_dead")
 
     def submit(self, answers: Answers) -> None:
@@ -206,10 +200,9 @@ class Answering:
 
     async def _watch(self) -> None:
         """See whether the engine is alive; when it is not, everybody who waits is told."""
-        while not self.engine.dead:
+        while not self.dead:
             await asyncio.sleep(LIFE_S)
-        self.dead = True
-        log.critical("the thread of the engine has died; nothing can be answered any more")
+        log.critical("the engine has died; nothing can be answered any more")
         self.fail(Refused("engine_dead"))
         self.on_dead()
 

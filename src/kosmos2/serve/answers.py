@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from kosmos2.engine import Ticket, Token
+from kosmos2.engine import Token
 from kosmos2.grounder.reading import Ask, Reading
 from kosmos2.markup import Entity
 from kosmos2.markup.events import Event, joined
 from kosmos2.options import Options
 from kosmos2.result import Grounded
+from kosmos2.serve.engines.making import Ordered
 from kosmos2.serve.failures import Refused, logged, told
 from kosmos2.serve.keys import Caller
 
@@ -74,7 +75,7 @@ class Answers:
         self.asked = asked
         self.caller = caller
         self.deadline_s = deadline_s
-        self.tickets: list[Ticket] = []
+        self.tickets: list[Ordered] = []
         self.began = [False] * len(asked)  # whether a first token has come; the engine's thread
         self._answering = answering
         self._with_tokens = with_tokens

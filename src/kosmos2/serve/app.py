@@ -19,6 +19,7 @@ from kosmos2.errors import ConfigError
 from kosmos2.grounder import Kosmos2
 from kosmos2.serve import failures
 from kosmos2.serve.desk import Desk
+from kosmos2.serve.engines import Making
 from kosmos2.serve.guard import Guard
 from kosmos2.serve.keys import Keys
 from kosmos2.serve.openapi import describe
@@ -29,8 +30,12 @@ from kosmos2.serve.watch import Watch
 ROUTES = (house, chat, responses, native, nvidia, moondream, page)
 
 
-def create_app(settings: Settings, *, model: Kosmos2 | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, model: Kosmos2 | None = None, engine: Making | None = None
+) -> FastAPI:
     """An app around a model; None loads the one that the settings name.
+
+    `engine` is where that model's answers are made, if not in this process.
 
     Raises:
         CheckpointError: no such model.
@@ -41,7 +46,7 @@ def create_app(settings: Settings, *, model: Kosmos2 | None = None) -> FastAPI:
             "nobody was named who may ask; give key_file, or open=True for all of this machine"
         )
     keys = None if settings.key_file is None else Keys.read(settings.key_file)
-    desk = Desk(settings, load(settings) if model is None else model, keys=keys)
+    desk = Desk(settings, load(settings) if model is None else model, keys=keys, engine=engine)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

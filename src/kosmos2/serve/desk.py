@@ -11,6 +11,7 @@ from fastapi import Request
 from kosmos2.grounder import Kosmos2, Seen
 from kosmos2.serve.admission import Admission, unless_gone
 from kosmos2.serve.answering import Answering
+from kosmos2.serve.engines import Making
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.keys import Caller, Keys
 from kosmos2.serve.metrics import Metrics
@@ -26,14 +27,21 @@ __all__ = ["Caller", "Desk", "caller_of", "desk_of", "while_connected"]
 class Desk:
     """All that the routes of one app share."""
 
-    def __init__(self, settings: Settings, model: Kosmos2, *, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model: Kosmos2,
+        *,
+        keys: Keys | None = None,
+        engine: Making | None = None,
+    ) -> None:
         self.settings = settings
         self.limits = settings.limits
         self.model = model
         self.keys = keys
         self.metrics = Metrics()
         self.admission = Admission(self.limits, self.metrics)
-        self.answering = Answering(model, self.limits, self.metrics)
+        self.answering = Answering(model, self.limits, self.metrics, engine=engine)
         self.pictures = Pictures(
             self.limits,
             model.config.vision,

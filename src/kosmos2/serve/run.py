@@ -17,8 +17,9 @@ import uvicorn
 from kosmos2.errors import ConfigError
 from kosmos2.grounder import Kosmos2
 from kosmos2.serve import memory
-from kosmos2.serve.app import create_app
+from kosmos2.serve.app import create_app, load
 from kosmos2.serve.desk import Desk
+from kosmos2.serve.engines import Apart, Making, can_be_apart, slots_of, threads_for
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.protocol import protocol
 from kosmos2.serve.settings import Settings
@@ -56,7 +57,8 @@ def serve(
     """
     with _listening(settings) as listener:
         memory.prepare()
-        app = create_app(settings, model=model)
+        model = load(settings) if model is None else model
+        app = create_app(settings, model=model, engine=_engine(settings, model, listener))
         gc.collect()
         gc.freeze()  # all this stays, and to look through it again would stop everybody for 0.2 s
         desk: Desk = app.state.desk
@@ -162,6 +164,22 @@ class _Process(uvicorn.Server):
             self._code = STOPPED
         self._desk.answering.fail(Refused("draining"))
         self.should_exit = self.force_exit = True
+
+
+def _engine(settings: Settings, model: Kosmos2, listener: socket.socket) -> Making | None:
+    """An engine in a process of its own, where that can be."""
+    if not can_be_apart(model):
+        return None
+    try:
+        return Apart(
+            model,
+            slots=slots_of(settings.limits.running),
+            threads=settings.threads or threads_for(model.config.text),
+            leave=[listener.fileno()],
+        )
+    except OSError as error:  # a system that promises no page twice
+        log.warning("the engine gets no process of its own: %s", error.strerror)
+        return None
 
 
 @contextmanager

@@ -65,11 +65,14 @@ class Settings:
     key_file: Path | None = None
     open: bool = False  # nobody needs a key; possible on this machine's own address only
     fetch_hosts: tuple[str, ...] = ()  # pictures may be fetched from these, by https
+    threads: int | None = None  # for the engine's products; None: what suits the model
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if isinstance(self.port, bool) or not isinstance(self.port, int) or self.port not in PORTS:
             raise ConfigError(f"port is {self.port!r}; give a whole number from 0 to 65535")
+        if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
+            raise ConfigError(f"threads is {self.threads!r}; give a whole number from 1 up")
         if self.open and self.key_file is not None:
             raise ConfigError("a key file and no keys contradict each other; leave one out")
         if not self.loopback and self.key_file is None:

@@ -1,0 +1,283 @@
+"""An engine in a process of its own: this side.
+
+The process is a fork, made before there are threads: it has the weights that were loaded, and they
+are in memory once. Two threads read and write here, so the event loop waits for neither. The two
+processes are the same program, and what they send each other (pickled) is of their own making;
+nothing that a client sent is unpickled. Latents travel as float32, which holds the others exactly.
+
+Shapes: N pictures, S pixels a side, L latents, D text width.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from multiprocessing import Pipe
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kosmos2.config import TextConfig
+from kosmos2.engine import Cancelled, Request, Token, teams
+from kosmos2.errors import EngineError
+from kosmos2.grounder import Kosmos2, Located, Seen
+from kosmos2.serve.engines import process
+from kosmos2.serve.engines.process import Moment, Order
+from kosmos2.serve.failures import Refused
+
+log = logging.getLogger(__name__)
+
+SMALL = 50_000_000  # numbers in the matrices of the decoder's blocks
+_KILL_S = 1.0  # that a process gets to end by itself, once it was told to
+
+
+def threads_for(text: TextConfig) -> int:
+    """How many threads an engine's products want beside an event loop.
+
+    With a small network they are so short that several threads gain next to nothing, and wait for
+    each other whenever the event loop has a core.
+    """
+    return 1 if 12 * text.layers * text.width**2 < SMALL else torch.get_num_threads()
+
+
+def can_be_apart(model: Kosmos2) -> bool:
+    """Whether a fork could go on with a model: on Linux, on a CPU, with no other thread about."""
+    return (
+        sys.platform == "linux"
+        and model.network.device.type == "cpu"
+        and not torch.cuda.is_initialized()
+        and threading.active_count() == 1
+        and teams.let_go()  # the fork's products would wait for ours for ever
+    )
+
+
+class Apart:
+    """See `Making`; `can_be_apart` says where."""
+
+    def __init__(
+        self, model: Kosmos2, *, slots: int, threads: int, leave: Sequence[int] = ()
+    ) -> None:
+        """Start the process.
+
+        Args:
+            model: Loaded, and not used by anybody here any more.
+            slots: Answers that run together.
+            threads: For its products.
+            leave: Open files of this process that are none of its business.
+        """
+        self._model = model
+        self._numbers = itertools.count()
+        self._jobs: dict[int, _Job] = {}
+        self._calls: dict[int, Future[Any]] = {}
+        self._moment = Moment()
+        self._lock = threading.Lock()
+        self._closing = self._ended = False
+        self._out: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._pipe, its = Pipe()
+        teams.let_go()
+        gc.collect()
+        gc.freeze()  # what is there stays, and is not copied for being looked through
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._pipe.close()  # or it would never see that nobody is there any more
+            for file in leave:
+                os.close(file)
+            process.run(model, its, slots=slots, threads=threads)
+        its.close()
+        for work, name in ((self._read, "hears"), (self._write, "tells")):
+            threading.Thread(target=work, name=f"kosmos2 {name}", daemon=True).start()
+
+    @property
+    def dead(self) -> bool:
+        """Whether the process has ended though nobody closed it."""
+        return self._ended and not self._closing
+
+    @property
+    def running(self) -> int:
+        """Answers that have a slot."""
+        return self._moment.running
+
+    @property
+    def waiting(self) -> int:
+        """Answers without one."""
+        return self._moment.waiting
+
+    def submit(
+        self,
+        request: Request,
+        *,
+        on_token: Callable[[Token], None],
+        on_end: Callable[[_Job], None],
+    ) -> _Job:
+        """Hand in a request.
+
+        Raises:
+            PromptError: what the network cannot read.
+            EngineError: it is closed.
+            Refused: the process has died.
+        """
+        number = next(self._numbers)
+        row = request.row(number, self._model.config)
+        job = _Job(self, number, len(row.prompt), on_token, on_end)
+        latents = None if request.latents is None else request.latents.float().numpy()
+        with self._lock:
+            self._check()
+            self._jobs[number] = job
+            self._out.put(("order", Order(number, replace(request, latents=None), latents)))
+        return job
+
+    def look(self, pixels: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N L D"]:
+        """What the network makes of pictures.
+
+        Raises:
+            EngineError: it is closed.
+            Refused: the process has died.
+        """
+        return torch.from_numpy(self._call("look", pixels.numpy()))
+
+    def locate(self, seen: Seen, phrases: Sequence[str], **how: Any) -> list[Located]:
+        """`Kosmos2.locate`.
+
+        Raises:
+            InputError: phrases or numbers that cannot be.
+            EngineError: it is closed.
+            Refused: the process has died.
+        """
+        latents = seen.latents.float().numpy()
+        found: list[Located] = self._call("locate", seen.picture, latents, list(phrases), how)
+        return found
+
+    def cancel(self, job: _Job) -> bool:
+        """Nobody wants this answer any more; whether there was more to come."""
+        self._out.put(("cancel", job.number))
+        return self._end(job, Cancelled("the request was cancelled"))
+
+    def close(self, drain_s: float) -> None:
+        """Finish what can be finished in time; then there is no process any more."""
+        with self._lock:
+            first, self._closing = not self._closing, True
+            if first:
+                self._out.put(("close", drain_s))
+        if first:
+            self._wait(drain_s + _KILL_S)
+
+    def _call(self, what: str, *given: Any) -> Any:
+        number, done = next(self._numbers), Future[Any]()
+        with self._lock:
+            self._check()
+            self._calls[number] = done
+            self._out.put((what, number, *given))
+        return done.result()
+
+    def _check(self) -> None:
+        if self._closing:
+            raise EngineError("the engine is closed; make another")
+        if self._ended:
+            raise Refused("engine_dead")
+
+    def _read(self) -> None:
+        """The life of the thread that hears what the process says."""
+        try:
+            while True:
+                self._hear(pickle.loads(self._pipe.recv_bytes()))
+        except (EOFError, OSError):
+            log.debug("the engine's process has ended")
+        finally:
+            self._over()
+
+    def _hear(self, said: Moment | tuple[int, Any]) -> None:
+        if isinstance(said, tuple):
+            number, result = said
+            done = self._calls.pop(number)
+            if isinstance(result, BaseException):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+            return
+        self._moment = said
+        for news in said.news:
+            job = self._jobs.get(news.number)
+            if job is None:
+                continue  # cancelled meanwhile
+            job.reused, job.forced = news.reused, news.forced
+            for token in news.tokens:
+                job.on_token(token)
+            if news.ended is not None:
+                self._end(job, news.ended.error)
+
+    def _end(self, job: _Job, error: BaseException | None) -> bool:
+        """Nothing more comes; whether that is news."""
+        with self._lock:
+            if self._jobs.pop(job.number, None) is None:
+                return False
+        job.done, job.error = True, error
+        job.on_end(job)
+        return True
+
+    def _over(self) -> None:
+        """The process has gone: whoever waits hears it."""
+        with self._lock:
+            self._ended = True
+            self._out.put(None)
+        why = Cancelled("the engine was closed") if self._closing else Refused("engine_dead")
+        for job in list(self._jobs.values()):
+            self._end(job, why)
+        while self._calls:
+            self._calls.popitem()[1].set_exception(why)
+
+    def _write(self) -> None:
+        """The life of the thread that tells the process what to do."""
+        while (order := self._out.get()) is not None:
+            try:
+                self._pipe.send_bytes(pickle.dumps(order))
+            except OSError:
+                log.debug("nobody is there to be told")  # `_read` hears of it too
+
+    def _wait(self, within_s: float) -> None:
+        """See the process gone, in time or by force."""
+        until = time.monotonic() + within_s
+        while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > until:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                break
+            time.sleep(0.005)
+        self._moment = Moment()
+
+
+class _Job:
+    """One answer that the process makes."""
+
+    def __init__(
+        self,
+        home: Apart,
+        number: int,
+        prompt: int,
+        on_token: Callable[[Token], None],
+        on_end: Callable[[_Job], None],
+    ) -> None:
+        self.number = number
+        self.prompt = prompt
+        self.reused = self.forced = 0
+        self.done = False
+        self.error: BaseException | None = None
+        self.on_token = on_token
+        self.on_end = on_end
+        self._home = home
+
+    def cancel(self) -> bool:
+        """Want no more of it; whether there was more to come."""
+        return self._home.cancel(self)
