@@ -184,7 +184,10 @@ def cost(measured: dict[str, Any]) -> str:
     return (
         f"**HTTP against the bare engine**, {measured['streams']} streams of "
         f"{measured['tokens']} tokens: {measured['ratio']:.0%} of its tokens a second "
-        f"({measured['http_tokens_a_second']:,.0f} of {measured['engine_tokens_a_second']:,.0f}). "
+        f"({measured['http_tokens_a_second']:,.0f} of {measured['engine_tokens_a_second']:,.0f}, "
+        f"median of {measured['rounds']} rounds from {min(measured['ratios']):.2f} to "
+        f"{max(measured['ratios']):.2f}; with every core the bare engine gave "
+        f"{measured['engine_with_all_cores']:,.0f}). "
         f"First token {known['later_ms']:.1f} ms later where the picture is known "
         f"({known['http_ms']:.1f} against {known['engine_ms']:.1f}), {new['later_ms']:.1f} ms "
         f"where it is new ({new['http_ms']:.1f} against {new['engine_ms']:.1f}, decoded "

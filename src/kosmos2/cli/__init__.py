@@ -4,8 +4,8 @@ Standard output carries answers and nothing else; what goes wrong, and how far l
 goes to standard error. A command is imported and run only once its words are understood, so help
 and usage errors never wait for a tensor library.
 
-Exit codes are those of sysexits.h: 0 done, 64 usage, 65 bad data or model, 66 no input, 70 ours,
-74 input or output, 75 stopped but can go on; 130 stopped by Ctrl-C, 141 nobody reads any more.
+Exit codes are those of sysexits.h, as `kosmos2 --help` lists them; 4 is a loss that is no number,
+and 141 says that nobody reads any more.
 """
 
 from __future__ import annotations

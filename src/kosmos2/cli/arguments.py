@@ -37,6 +37,13 @@ examples:
   kosmos2 ask photo.jpg "What is [this animal]?" --box 0.1,0.2,0.5,0.9
   kosmos2 caption *.jpg --json > captions.jsonl
   kosmos2 demo
+
+exit codes:
+  0    done                           70   a fault of ours; --debug shows more
+  4    a loss that is no number       73   somebody else is at this run folder
+  64   words that cannot be           74   no space, or no leave to write
+  65   bad data, picture or model     75   stopped, and the same command goes on
+  66   nothing there to read         130   stopped by Ctrl-C
 """
 
 

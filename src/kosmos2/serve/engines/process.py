@@ -31,7 +31,7 @@ from kosmos2.serve import memory
 from kosmos2.serve.engines.making import ENDLESS
 from kosmos2.serve.failures import logged
 
-FOREIGN = 70  # the exit code of an error of ours, as in sysexits.h
+BROKEN = 70  # the exit code of an error of ours, as in sysexits.h
 LARGE = 4 * 2**20  # bytes: only tensors come and go here, and new pages for each would cost a third
 PAUSE_S = 0.01  # between two reports of answers that only go on: each costs as much as a token
 _EXPECTED = (Busy, Cancelled, Late)
@@ -86,7 +86,7 @@ class Moment:
 
 def run(model: Kosmos2, pipe: Connection, *, slots: int, threads: int) -> NoReturn:
     """Be the process; ends with it, however that comes about."""
-    code = FOREIGN
+    code = BROKEN
     try:
         # When to stop is for the other process to say; a terminal tells both.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
