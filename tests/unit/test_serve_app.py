@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_a_server_that_is_about_to_stop_says_so(tiny_model: Kosmos2) -> None:
         assert client.get("/health/live").status_code == 200
         ready = client.get("/health/ready")
         assert (ready.status_code, ready.json()["error"]["code"]) == (503, "draining")
-        app.state.desk.answering.dead = True
+        app.state.desk.answering.engine = SimpleNamespace(dead=True, close=lambda _: None)
         assert client.get("/health/live").json()["error"]["code"] == "engine_dead"
 
 

@@ -43,7 +43,7 @@ def share(words: nn.Embedding) -> None:
     """
     width = words.embedding_dim
     rows, columns, left = _apart(words.weight.detach()[-CELLS:])
-    if left > _ROUNDING:
+    if left.is_meta or left > _ROUNDING:  # a plan has sizes only
         rows, columns = _smooth(width, _SPREAD), _smooth(width, _SPREAD)
     parametrize.register_parametrization(
         words, "weight", RowsAndColumns(rows, columns), unsafe=True
@@ -67,14 +67,14 @@ def merged(network: nn.Module, words: str) -> dict[str, Tensor]:
 
 def _apart(
     locations: Float[Tensor, "C D"],
-) -> tuple[Float[Tensor, "S D"], Float[Tensor, "S D"], float]:
+) -> tuple[Float[Tensor, "S D"], Float[Tensor, "S D"], Tensor]:
     """The rows and columns nearest to these, and the share of their variance that is left over."""
     grid = locations.float().unflatten(0, (SIDE, SIDE))
     middle = grid.mean(dim=(0, 1))
     rows = grid.mean(dim=1) - middle / 2
     columns = grid.mean(dim=0) - middle / 2
     left = (grid - rows[:, None] - columns[None]).square().sum()
-    return rows, columns, float(left / (grid - middle).square().sum().clamp_min(_NO_VARIANCE))
+    return rows, columns, left / (grid - middle).square().sum().clamp_min(_NO_VARIANCE)
 
 
 def _smooth(width: int, spread: float) -> Float[Tensor, "S D"]:

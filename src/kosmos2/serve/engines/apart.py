@@ -1,9 +1,8 @@
 """An engine in a process of its own: this side.
 
 The process is a fork, made before there are threads: it has the weights that were loaded, and they
-are in memory once. Two threads read and write here, so the event loop waits for neither. The two
-processes are the same program, and what they send each other (pickled) is of their own making;
-nothing that a client sent is unpickled. Latents travel as float32, which holds the others exactly.
+are in memory once. Two threads read and write here, so the event loop waits for neither. Latents
+travel as float32, which holds numbers of fewer bits exactly.
 
 Shapes: N pictures, S pixels a side, L latents, D text width.
 """
@@ -14,7 +13,6 @@ import gc
 import itertools
 import logging
 import os
-import pickle
 import queue
 import signal
 import sys
@@ -22,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from multiprocessing import Pipe
 from typing import Any
 
@@ -34,13 +31,13 @@ from kosmos2.config import TextConfig
 from kosmos2.engine import Cancelled, Request, Token, teams
 from kosmos2.errors import EngineError
 from kosmos2.grounder import Kosmos2, Located, Seen
-from kosmos2.serve.engines import process
-from kosmos2.serve.engines.process import Moment, Order
+from kosmos2.serve.engines import process, wire
 from kosmos2.serve.failures import Refused
 
 log = logging.getLogger(__name__)
 
 SMALL = 50_000_000  # numbers in the matrices of the decoder's blocks
+_OF_A_PICTURE = ("width", "height", "rotated", "digest", "name")
 _KILL_S = 1.0  # that a process gets to end by itself, once it was told to
 
 
@@ -82,10 +79,12 @@ class Apart:
         self._numbers = itertools.count()
         self._jobs: dict[int, _Job] = {}
         self._calls: dict[int, Future[Any]] = {}
-        self._moment = Moment()
+        self.running = self.waiting = 0  # answers with a slot, and without one
         self._lock = threading.Lock()
         self._closing = self._ended = False
-        self._out: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[tuple[dict[str, Any], wire.Array | None] | None] = (
+            queue.SimpleQueue()
+        )
         self._pipe, its = Pipe()
         teams.let_go()
         gc.collect()
@@ -105,16 +104,6 @@ class Apart:
         """Whether the process has ended though nobody closed it."""
         return self._ended and not self._closing
 
-    @property
-    def running(self) -> int:
-        """Answers that have a slot."""
-        return self._moment.running
-
-    @property
-    def waiting(self) -> int:
-        """Answers without one."""
-        return self._moment.waiting
-
     def submit(
         self,
         request: Request,
@@ -133,10 +122,11 @@ class Apart:
         row = request.row(number, self._model.config)
         job = _Job(self, number, len(row.prompt), on_token, on_end)
         latents = None if request.latents is None else request.latents.float().numpy()
+        told = {"do": "order", "number": number, "request": wire.note_of_request(request)}
         with self._lock:
             self._check()
             self._jobs[number] = job
-            self._out.put(("order", Order(number, replace(request, latents=None), latents)))
+            self._out.put((told, latents))
         return job
 
     def look(self, pixels: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N L D"]:
@@ -146,7 +136,9 @@ class Apart:
             EngineError: it is closed.
             Refused: the process has died.
         """
-        return torch.from_numpy(self._call("look", pixels.numpy()))
+        _, latents = self._call({"do": "look"}, pixels.float().numpy())
+        assert latents is not None
+        return torch.from_numpy(latents)
 
     def locate(self, seen: Seen, phrases: Sequence[str], **how: Any) -> list[Located]:
         """`Kosmos2.locate`.
@@ -156,13 +148,14 @@ class Apart:
             EngineError: it is closed.
             Refused: the process has died.
         """
-        latents = seen.latents.float().numpy()
-        found: list[Located] = self._call("locate", seen.picture, latents, list(phrases), how)
-        return found
+        picture = {name: getattr(seen.picture, name) for name in _OF_A_PICTURE}
+        told = {"do": "locate", "picture": picture, "phrases": list(phrases), "how": how}
+        found, _ = self._call(told, seen.latents.float().numpy())
+        return [wire.located_of_note(one) for one in found]
 
     def cancel(self, job: _Job) -> bool:
         """Nobody wants this answer any more; whether there was more to come."""
-        self._out.put(("cancel", job.number))
+        self._out.put(({"do": "cancel", "number": job.number}, None))
         return self._end(job, Cancelled("the request was cancelled"))
 
     def close(self, drain_s: float) -> None:
@@ -170,16 +163,18 @@ class Apart:
         with self._lock:
             first, self._closing = not self._closing, True
             if first:
-                self._out.put(("close", drain_s))
+                self._out.put(({"do": "close", "within_s": drain_s}, None))
         if first:
             self._wait(drain_s + _KILL_S)
 
-    def _call(self, what: str, *given: Any) -> Any:
-        number, done = next(self._numbers), Future[Any]()
+    def _call(
+        self, told: dict[str, Any], array: wire.Array | None
+    ) -> tuple[Any, wire.Array | None]:
+        number, done = next(self._numbers), Future[tuple[Any, wire.Array | None]]()
         with self._lock:
             self._check()
             self._calls[number] = done
-            self._out.put((what, number, *given))
+            self._out.put((told | {"number": number}, array))
         return done.result()
 
     def _check(self) -> None:
@@ -192,31 +187,31 @@ class Apart:
         """The life of the thread that hears what the process says."""
         try:
             while True:
-                self._hear(pickle.loads(self._pipe.recv_bytes()))
+                self._hear(*wire.unpack(self._pipe.recv_bytes()))
         except (EOFError, OSError):
             log.debug("the engine's process has ended")
         finally:
             self._over()
 
-    def _hear(self, said: Moment | tuple[int, Any]) -> None:
-        if isinstance(said, tuple):
-            number, result = said
-            done = self._calls.pop(number)
-            if isinstance(result, BaseException):
-                done.set_exception(result)
+    def _hear(self, said: dict[str, Any], array: wire.Array | None) -> None:
+        if "news" not in said:
+            done = self._calls.pop(said["number"])
+            if "error" in said:
+                done.set_exception(wire.error_of_note(said["error"]))
             else:
-                done.set_result(result)
+                done.set_result((said["result"], array))
             return
-        self._moment = said
-        for news in said.news:
-            job = self._jobs.get(news.number)
+        self.running, self.waiting = said["running"], said["waiting"]
+        for news in said["news"]:
+            job = self._jobs.get(news["number"])
             if job is None:
                 continue  # cancelled meanwhile
-            job.reused, job.forced = news.reused, news.forced
-            for token in news.tokens:
-                job.on_token(token)
-            if news.ended is not None:
-                self._end(job, news.ended.error)
+            job.reused, job.forced = news["reused"], news["forced"]
+            for sent in news["tokens"]:
+                job.on_token(wire.token_of_sent(sent))
+            if news["over"]:
+                error = wire.error_of_note(news["error"]) if "error" in news else None
+                self._end(job, error)
 
     def _end(self, job: _Job, error: BaseException | None) -> bool:
         """Nothing more comes; whether that is news."""
@@ -242,7 +237,7 @@ class Apart:
         """The life of the thread that tells the process what to do."""
         while (order := self._out.get()) is not None:
             try:
-                self._pipe.send_bytes(pickle.dumps(order))
+                self._pipe.send_bytes(wire.pack(*order))
             except OSError:
                 log.debug("nobody is there to be told")  # `_read` hears of it too
 
@@ -255,7 +250,7 @@ class Apart:
                 os.waitpid(self.pid, 0)
                 break
             time.sleep(0.005)
-        self._moment = Moment()
+        self.running = self.waiting = 0
 
 
 class _Job:

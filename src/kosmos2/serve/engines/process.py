@@ -3,85 +3,41 @@
 One thread does everything in turn: hear what is wanted, do a step, say what came of it. So nothing
 ever waits for a lock, and a step takes as long as it does with nothing around it.
 
-Shapes: N pictures, S pixels a side, L latents, D text width.
+What it hears is a table with `do`: "order" (an answer), "cancel", "look" (at pixels), "locate" or
+"close". What it says is a table with `news` of answers, or the `result` or `error` of a look or a
+locating. Both by number; see `wire`.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from select import POLLIN, poll
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from numpy import ndarray
 from torch import Tensor
 
-from kosmos2.engine import Cancelled, Engine, Finish, Late, Request, Ticket, Token
-from kosmos2.errors import Busy, EngineError
+from kosmos2.engine import Cancelled, Engine, Late, Ticket, Token
+from kosmos2.errors import Busy
 from kosmos2.grounder import Kosmos2, Seen
 from kosmos2.serve import memory
+from kosmos2.serve.engines import wire
 from kosmos2.serve.engines.making import ENDLESS
 from kosmos2.serve.failures import logged
+from kosmos2.serve.pictures import Decoded
 
 BROKEN = 70  # the exit code of an error of ours, as in sysexits.h
 LARGE = 4 * 2**20  # bytes: only tensors come and go here, and new pages for each would cost a third
 PAUSE_S = 0.01  # between two reports of answers that only go on: each costs as much as a token
 _EXPECTED = (Busy, Cancelled, Late)
-# A token as it is sent: an object of its own would take ten times as long to pack.
-_Sent = tuple[int, float, float | None, Finish | None, tuple[tuple[int, float], ...]]
-
-
-class Order(NamedTuple):
-    """An answer that is wanted."""
-
-    number: int
-    request: Request  # without its latents
-    latents: Float[ndarray, "N L D"] | None
-
-
-class Ended(NamedTuple):
-    """The end of an answer."""
-
-    error: BaseException | None
-
-
-class News(NamedTuple):
-    """What came of an answer since the last time."""
-
-    number: int
-    reused: int
-    forced: int
-    sent: list[_Sent]
-    ended: Ended | None  # None: it goes on
-
-    @property
-    def tokens(self) -> Iterator[Token]:
-        """The tokens."""
-        for id, logprob, location_logprob, finish, top in self.sent:
-            yield Token(
-                id=id,
-                logprob=logprob,
-                location_logprob=location_logprob,
-                finish=finish,
-                top=top,
-            )
-
-
-@dataclass(slots=True)
-class Moment:
-    """What came of all answers, and how many there are."""
-
-    running: int = 0
-    waiting: int = 0
-    news: list[News] = field(default_factory=list)
 
 
 def run(model: Kosmos2, pipe: Connection, *, slots: int, threads: int) -> NoReturn:
@@ -116,7 +72,7 @@ class _Process:
         self._threads, self._every = threads, every
         self._tickets: dict[int, Ticket] = {}
         self._began: set[int] = set()  # those whose first token has come
-        self._tokens: dict[int, list[_Sent]] = {}  # not said yet
+        self._tokens: dict[int, list[wire.Sent]] = {}  # not said yet
         self._over: dict[int, BaseException | None] = {}  # likewise
         self._hurry = False  # and may not wait
         self._news = poll()
@@ -139,19 +95,29 @@ class _Process:
         """Do what is wanted, of which at least one thing is awaited; False: the end."""
         while wait or self._news.poll(0):
             wait = False
-            what, *given = pickle.loads(self._pipe.recv_bytes())
-            if what == "close":
-                self._engine.close(*given)
-                self._say()
-                return False
-            getattr(self, f"_{what}")(*given)
+            note, array = wire.unpack(self._pipe.recv_bytes())
+            match note["do"]:
+                case "order":
+                    self._order(note, array)
+                case "cancel":
+                    if (ticket := self._tickets.get(note["number"])) is not None:
+                        ticket.cancel()
+                case "look":
+                    self._look(note, array)
+                case "locate":
+                    self._locate(note, array)
+                case "close":
+                    self._engine.close(note["within_s"])
+                    self._say()
+                    return False
         return True
 
-    def _order(self, order: Order) -> None:
-        number, request = order.number, order.request
-        if order.latents is not None:
-            request = replace(request, latents=self._latents(order.latents))
+    def _order(self, note: dict[str, Any], latents: wire.Array | None) -> None:
+        number = note["number"]
         try:
+            request = wire.request_of_note(note["request"], self._model.runner.rules.tags)
+            if latents is not None:
+                request = replace(request, latents=self._latents(latents))
             self._tickets[number] = self._engine.submit(
                 request,
                 on_token=lambda token: self._came(number, token),
@@ -161,8 +127,7 @@ class _Process:
             self._ended(number, error)
 
     def _came(self, number: int, token: Token) -> None:
-        sent = token.id, token.logprob, token.location_logprob, token.finish, token.top
-        self._tokens.setdefault(number, []).append(sent)
+        self._tokens.setdefault(number, []).append(wire.sent_of_token(token))
         if number not in self._began:
             self._began.add(number)
             self._hurry = True
@@ -171,64 +136,69 @@ class _Process:
         self._over[number] = error
         self._hurry = True
 
-    def _cancel(self, number: int) -> None:
-        if (ticket := self._tickets.get(number)) is not None:
-            ticket.cancel()
+    def _look(self, note: dict[str, Any], pixels: wire.Array | None) -> None:
+        def look() -> tuple[Any, wire.Array]:
+            assert pixels is not None
+            return None, self._engine.look(torch.from_numpy(pixels)).float().numpy()
 
-    def _look(self, number: int, pixels: Float[ndarray, "N 3 S S"]) -> None:
-        self._answer(number, lambda: self._engine.look(torch.from_numpy(pixels)).float().numpy())
+        self._answer(note["number"], look)
 
-    def _locate(
-        self,
-        number: int,
-        picture: Any,
-        latents: Float[ndarray, "L D"],
-        phrases: Sequence[str],
-        how: dict[str, Any],
-    ) -> None:
-        seen = Seen(picture, self._latents(latents), by=self._model.network)
-        self._answer(
-            number,
-            lambda: self._engine.between(lambda: self._model.locate(seen, list(phrases), **how)),
-        )
+    def _locate(self, note: dict[str, Any], latents: wire.Array | None) -> None:
+        def locate() -> tuple[Any, None]:
+            assert latents is not None
+            picture = Decoded(**note["picture"], pixels=np.empty((3, 0, 0), np.float32))
+            seen = Seen(picture, self._latents(latents), by=self._model.network)
+            found = self._engine.between(
+                lambda: self._model.locate(seen, note["phrases"], **note["how"])
+            )
+            return [wire.note_of_located(one) for one in found], None
 
-    def _latents(self, sent: Float[ndarray, "*any"]) -> Float[Tensor, "*any"]:
+        self._answer(note["number"], locate)
+
+    def _latents(self, sent: wire.Array) -> Float[Tensor, "*any"]:
         dtype = self._model.network.dtype
         return torch.from_numpy(sent).to(dtype if dtype.is_floating_point else torch.float32)
 
-    def _answer(self, number: int, work: Any) -> None:
+    def _answer(self, number: int, work: Callable[[], tuple[Any, wire.Array | None]]) -> None:
         """Work that is long enough for all threads."""
         torch.set_num_threads(self._every)
         try:
-            result = work()
+            result, array = work()
+            said = wire.pack({"number": number, "result": result}, array)
         except Exception as error:  # noqa: BLE001 - whoever waits is told
-            result = _portable(error)
+            said = wire.pack({"number": number, "error": wire.note_of_error(error)})
         finally:
             torch.set_num_threads(self._threads)
-        self._send((number, result))
+        self._pipe.send_bytes(said)
 
     def _say(self) -> None:
-        """What came of the last step."""
+        """What came of the last steps."""
         if not (self._tokens or self._over):
             return
         news = []
         for number in {**self._tokens, **self._over}:
-            ticket = self._tickets.get(number)
-            ended = None
-            if number in self._over:
-                ended = Ended(_portable(self._over[number]))
+            ticket, over = self._tickets.get(number), number in self._over
+            one: dict[str, Any] = {
+                "number": number,
+                "reused": ticket.reused if ticket else 0,
+                "forced": ticket.forced if ticket else 0,
+                "tokens": self._tokens.get(number, []),
+                "over": over,
+            }
+            if over:
                 self._tickets.pop(number, None)
                 self._began.discard(number)
-            reused, forced = (ticket.reused, ticket.forced) if ticket is not None else (0, 0)
-            news.append(News(number, reused, forced, self._tokens.get(number, []), ended))
+                if (error := self._over[number]) is not None:
+                    if not isinstance(error, _EXPECTED):
+                        logged(error, "in the engine's process")
+                    one["error"] = wire.note_of_error(error)
+            news.append(one)
         self._tokens.clear()
         self._over.clear()
         self._hurry = False
-        counts = self._engine.statistics()
-        self._send(Moment(counts.running, counts.waiting, news))
-
-    def _send(self, what: Any) -> None:
-        self._pipe.send_bytes(pickle.dumps(what))
+        now = self._engine.statistics()
+        said = {"news": news, "running": now.running, "waiting": now.waiting}
+        self._pipe.send_bytes(wire.pack(said))
 
     def _tidy(self, now: float) -> None:
         """Give back what nobody uses, now and then."""
@@ -237,15 +207,3 @@ class _Process:
             gc.collect(0)
             if self._trim is not None:
                 self._trim()
-
-
-def _portable(error: BaseException | None) -> BaseException | None:
-    """The same error where it can be sent, else one of ours that says as much."""
-    if error is None:
-        return None
-    if not isinstance(error, _EXPECTED):
-        logged(error, "in the engine's process")
-    try:
-        return pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - whatever an error's own making throws
-        return EngineError(f"{type(error).__name__}: {error}")
