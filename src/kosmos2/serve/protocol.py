@@ -51,6 +51,7 @@ def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Prot
             super().__init__(config, server_state, app_state, _loop)
             self._header_timer: asyncio.TimerHandle | None = None
             self._unread_timer: asyncio.TimerHandle | None = None
+            self._last_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -65,6 +66,8 @@ def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Prot
         def connection_lost(self, exc: Exception | None) -> None:
             self._hear()
             self._stop_unread()
+            if self._last_timer is not None:  # which would hold all of this until it rings
+                self._last_timer.cancel()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -77,7 +80,7 @@ def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Prot
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self.transport.is_closing():
-                self.loop.call_later(LAST_S, self.transport.abort)
+                self._end_soon()
             elif self.conn.their_state is h11.IDLE:
                 silent[self] = None
 
@@ -134,6 +137,10 @@ def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Prot
                 if sent := self.conn.send(event):
                     self.transport.write(sent)
             self.transport.close()
-            self.loop.call_later(LAST_S, self.transport.abort)
+            self._end_soon()
+
+        def _end_soon(self) -> None:
+            """What is still to be sent has so long."""
+            self._last_timer = self.loop.call_later(LAST_S, self.transport.abort)
 
     return Impatient
