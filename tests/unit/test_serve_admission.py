@@ -190,3 +190,24 @@ def test_a_client_that_goes_takes_its_work_with_it() -> None:
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(alone())
+
+
+def test_everyone_for_whom_there_is_no_place_is_heard_of() -> None:
+    heard: list[int] = []
+
+    async def work() -> None:
+        limits = Limits(running=1, queued=1)
+        admission = Admission(limits, Metrics(), on_crowd=lambda: heard.append(admission.inside))
+        async with admission.enter(), admission.enter():
+            assert not heard
+            for _ in range(3):
+                with pytest.raises(Refused):
+                    async with admission.enter():
+                        pytest.fail("there is no place")
+        admission.drain()
+        with pytest.raises(Refused):
+            async with admission.enter():
+                pytest.fail("the door is closed")
+
+    asyncio.run(work())
+    assert heard == [2, 2, 2], "a closed door is no crowd"

@@ -184,6 +184,17 @@ def test_who_is_late_or_no_longer_wanted_hears_it(model: Kosmos2, apart: Apart) 
     assert len(given_up.tokens) == known, "nothing comes after the end"
 
 
+def test_who_gives_way_says_the_same(model: Kosmos2, apart: Apart) -> None:
+    plain = Heard(apart, request(model)).wait()
+    giving_way = []
+    for _ in range(5):
+        apart.give_way()
+        giving_way.append(Heard(apart, request(model)))
+    for one in giving_way:
+        assert close_to(one.wait().tokens, plain.tokens)
+        assert one.job.error is None
+
+
 def test_closing_finishes_what_runs(model: Kosmos2) -> None:
     engine = Apart(model, slots=4, threads=1)
     heard = [Heard(engine, request(model, start)) for start in (4, 9)]

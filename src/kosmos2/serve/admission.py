@@ -12,7 +12,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -32,8 +32,12 @@ FIRST_GUESS_S = 1.0
 class Admission:
     """The line in front of one model."""
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, limits: Limits, metrics: Metrics, *, on_crowd: Callable[[], None] = lambda: None
+    ) -> None:
+        """A line with nobody in it; `on_crowd` hears of everyone for whom there is no place."""
         self._limits = limits
+        self._on_crowd = on_crowd
         self._usual_s = FIRST_GUESS_S
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
@@ -71,6 +75,7 @@ class Admission:
         if self.draining:
             raise Refused("draining", retry_after_s=self.retry_after_s)
         if self.inside >= self._limits.running + self._limits.queued:
+            self._on_crowd()
             raise Refused("overloaded", retry_after_s=self.retry_after_s)
         self.inside += 1
         self._idle.clear()

@@ -82,6 +82,7 @@ class Apart:
         self.running = self.waiting = 0  # answers with a slot, and without one
         self._lock = threading.Lock()
         self._closing = self._ended = False
+        self._tell_again_s = 0.0
         self._out: queue.SimpleQueue[tuple[dict[str, Any], wire.Array | None] | None] = (
             queue.SimpleQueue()
         )
@@ -157,6 +158,13 @@ class Apart:
         """Nobody wants this answer any more; whether there was more to come."""
         self._out.put(({"do": "cancel", "number": job.number}, None))
         return self._end(job, Cancelled("the request was cancelled"))
+
+    def give_way(self) -> None:
+        """Let the event loop go first for a while; it is told now and then only."""
+        now = time.monotonic()
+        if now > self._tell_again_s:
+            self._tell_again_s = now + process.GIVE_WAY_S / 2
+            self._out.put(({"do": "give way"}, None))
 
     def close(self, drain_s: float) -> None:
         """Finish what can be finished in time; then there is no process any more."""

@@ -59,6 +59,9 @@ class Inside:
         )
         return found
 
+    def give_way(self) -> None:
+        """Nothing to be done: threads of a process take turns as they do."""
+
     def close(self, drain_s: float) -> None:
         """As `Engine.close`."""
         self.engine.close(drain_s)

@@ -85,6 +85,10 @@ class Making(Protocol):
         """`Kosmos2.locate`; waits for it."""
         ...
 
+    def give_way(self) -> None:
+        """For a moment whoever is at the door matters more; may be called often."""
+        ...
+
     def close(self, drain_s: float) -> None:
         """Finish what can be finished in time, cancel the rest, free the memory."""
         ...

@@ -3,9 +3,9 @@
 One thread does everything in turn: hear what is wanted, do a step, say what came of it. So nothing
 ever waits for a lock, and a step takes as long as it does with nothing around it.
 
-What it hears is a table with `do`: "order" (an answer), "cancel", "look" (at pixels), "locate" or
-"close". What it says is a table with `news` of answers, or the `result` or `error` of a look or a
-locating. Both by number; see `wire`.
+What it hears is a table with `do`: "order" (an answer), "cancel", "look" (at pixels), "locate",
+"give way" (to the event loop) or "close". What it says is a table with `news` of answers, or the
+`result` or `error` of a look or a locating. Both by number; see `wire`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from kosmos2.engine import Cancelled, Engine, Late, Ticket, Token
 from kosmos2.errors import Busy
 from kosmos2.grounder import Kosmos2, Seen
 from kosmos2.serve import memory
-from kosmos2.serve.engines import wire
+from kosmos2.serve.engines import meek, wire
 from kosmos2.serve.engines.making import ENDLESS
 from kosmos2.serve.failures import logged
 from kosmos2.serve.pictures import Decoded
 
 BROKEN = 70  # the exit code of an error of ours, as in sysexits.h
 LARGE = 4 * 2**20  # bytes: only tensors come and go here, and new pages for each would cost a third
+GIVE_WAY_S = 0.2  # from when it was last asked for
 PAUSE_S = 0.01  # between two reports of answers that only go on: each costs as much as a token
 _EXPECTED = (Busy, Cancelled, Late)
 
@@ -70,6 +71,10 @@ class _Process:
         self._pipe = pipe
         self._engine = Engine(model.network, slots=slots, queue=ENDLESS, background=False)
         self._threads, self._every = threads, every
+        # Several threads would be a second team, and then products wait for each other.
+        self._can_be_meek = threads == 1 and meek.possible()
+        self._meek = meek.Meek(self._engine.step)
+        self._meek_until_s = 0.0
         self._tickets: dict[int, Ticket] = {}
         self._began: set[int] = set()  # those whose first token has come
         self._tokens: dict[int, list[wire.Sent]] = {}  # not said yet
@@ -84,7 +89,8 @@ class _Process:
         """Until told to close."""
         idle = True
         while self._hear(wait=idle):
-            idle = not self._engine.step()
+            meekly = self._can_be_meek and time.monotonic() < self._meek_until_s
+            idle = not self._meek.step(meekly=meekly)
             now = time.monotonic()
             if self._hurry or idle or now - self._said_s > PAUSE_S:
                 self._said_s = now
@@ -102,6 +108,8 @@ class _Process:
                 case "cancel":
                     if (ticket := self._tickets.get(note["number"])) is not None:
                         ticket.cancel()
+                case "give way":
+                    self._meek_until_s = time.monotonic() + GIVE_WAY_S
                 case "look":
                     self._look(note, array)
                 case "locate":
