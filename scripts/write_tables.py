@@ -20,6 +20,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 END = "<!-- end of measured -->"
 
+
+def digits(value: float) -> str:
+    """Three digits, or all of a larger whole number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 ROWS = (
     ("a plain phrase is found (IoU at least 0.5)", ("referring", "plain", "acc50")),
     ("its mean IoU", ("referring", "plain", "mean_iou")),
@@ -143,9 +149,9 @@ def _better(case: dict[str, Any], peer: str, what: str) -> str:
 
 
 LOADS = (  # of each rate of requests
-    ("requests a second", lambda one: f"{one['rate']:.3g} ({one['share']:.0%} of the most)"),
-    ("answered", lambda one: f"{one['requests_a_second']:.3g}"),
-    ("tokens a second", lambda one: f"{one['tokens_a_second']:.3g}"),
+    ("requests a second", lambda one: f"{digits(one['rate'])} ({one['share']:.0%} of the most)"),
+    ("answered", lambda one: f"{digits(one['requests_a_second'])}"),
+    ("tokens a second", lambda one: f"{digits(one['tokens_a_second'])}"),
     ("first token", lambda one: _milliseconds(one["first_token_ms"])),
     ("whole answer", lambda one: _milliseconds(one["whole_ms"])),
     ("refused", lambda one: f"{one['refused'] / one['sent']:.0%}"),
@@ -156,9 +162,9 @@ def load(measured: dict[str, Any]) -> str:
     """What becomes of requests that come at so many a second."""
     most = measured["capacity"]
     lines = [
-        f"At most {most['requests_a_second']:.3g} mixed requests a second, "
-        f"{most['tokens_a_second']:.3g} tokens. At random moments, in milliseconds at the 50th, "
-        f"95th and 99th percentile:",
+        f"At most {digits(most['requests_a_second'])} mixed requests a second, "
+        f"{digits(most['tokens_a_second'])} tokens. At random moments, in milliseconds at the "
+        "50th, 95th and 99th percentile:",
         "",
         f"| {' | '.join(words for words, _ in LOADS)} |",
         f"|{'---|' * len(LOADS)}",
@@ -237,8 +243,8 @@ def training(measured: dict[str, Any]) -> str:
     for name, size in measured["sizes"].items():
         rate, times = size["samples_per_s"], size["times_faster"]
         lines.append(
-            f"| {name} | {size['parameters'] / 1e6:,.0f} M | {rate['reference']:.3g} | "
-            f"{rate['ours']:.3g} | **{times['median']:.2f}x** ({times['least']:.2f} to "
+            f"| {name} | {size['parameters'] / 1e6:,.0f} M | {digits(rate['reference'])} | "
+            f"{digits(rate['ours'])} | **{times['median']:.2f}x** ({times['least']:.2f} to "
             f"{times['most']:.2f}) | {size['loading']['times_used_up']:.3g}x |"
         )
     missed = [goal["what"] for goal in measured["goals"] if not goal["kept"]]
