@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,13 +196,15 @@ def test_who_gives_way_says_the_same(model: Kosmos2, apart: Apart) -> None:
         assert one.job.error is None
 
 
-def test_closing_finishes_what_runs(model: Kosmos2) -> None:
+def test_closing_finishes_what_runs_and_leaves_nothing_open(model: Kosmos2) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
     engine = Apart(model, slots=4, threads=1)
     heard = [Heard(engine, request(model, start)) for start in (4, 9)]
     engine.close(WAIT_S)
     assert all(one.wait().job.error is None and one.tokens[-1].finish for one in heard)
     assert not engine.dead
     assert not alive(engine.pid)
+    until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
     engine.close(0.0)  # again changes nothing
     with pytest.raises(EngineError, match="closed"):
         Heard(engine, request(model))

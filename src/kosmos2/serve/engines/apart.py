@@ -156,8 +156,10 @@ class Apart:
 
     def cancel(self, job: _Job) -> bool:
         """Nobody wants this answer any more; whether there was more to come."""
+        if not self._end(job, Cancelled("the request was cancelled")):
+            return False
         self._out.put(({"do": "cancel", "number": job.number}, None))
-        return self._end(job, Cancelled("the request was cancelled"))
+        return True
 
     def give_way(self) -> None:
         """Let the event loop go first for a while; it is told now and then only."""
@@ -235,6 +237,7 @@ class Apart:
         with self._lock:
             self._ended = True
             self._out.put(None)
+        self._pipe.close()
         why = Cancelled("the engine was closed") if self._closing else Refused("engine_dead")
         for job in list(self._jobs.values()):
             self._end(job, why)
