@@ -66,3 +66,13 @@ def test_after_a_step_that_took_far_too_long_the_next_are_done_here():
         one.step(meekly=True)
     classes = [of for _, of in steps.done]
     assert classes == [os.SCHED_OTHER] * meek.NOT_AGAIN + [os.SCHED_IDLE]
+
+
+def test_where_no_thread_may_be_meek_the_steps_are_done_all_the_same(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "not allowed")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    steps = Steps()
+    assert Meek(steps).step(meekly=True)
+    assert [of for _, of in steps.done] == [os.SCHED_OTHER]

@@ -9,12 +9,15 @@ given next to nothing: after a step that took far too long the next ones are don
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 
 import torch
+
+log = logging.getLogger(__name__)
 
 TOO_LONG = 5.0  # times the usual, and then
 MOST_S = 0.05  # at least
@@ -59,7 +62,10 @@ class Meek:
         return self._found
 
     def _live(self) -> None:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread alone
+        try:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread alone
+        except OSError as error:  # not allowed here: as everybody else, then
+            log.info("the engine cannot give way to the event loop: %s", error.strerror)
         torch.set_num_threads(1)
         while True:
             self._go.acquire()
