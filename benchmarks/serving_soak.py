@@ -6,7 +6,8 @@ More clients than are answered side by side ask without a pause: mixed streams o
 examples, half of them with pictures that have never been seen, some that leave before their answer,
 some that send what is no picture. First until all caches are full, of pictures, of beginnings and
 of how each shape is multiplied; then it counts. Every few seconds it looks at the server: memory of
-all its processes, open files, threads, tasks of the event loop, picture decoders. Then everybody
+all its processes, open files, threads, tasks of the event loop, the engine and picture decoders
+(processes; `decoders` counts both). Then everybody
 goes home and it looks once more. A slope is that of the line nearest to the second half. Prints
 JSON; ends with 1 if something grew or stayed. Needs Linux.
 """

@@ -204,15 +204,17 @@ def cost(measured: dict[str, Any]) -> str:
 def soak(measured: dict[str, Any]) -> str:
     """What stays after minutes at the limit."""
     before, after = measured["before"], measured["after"]
+    named = {"files": "files", "threads": "threads", "tasks": "tasks", "decoders": "processes"}
     held = ", ".join(
-        f"{name} {before[name]:.0f} before and {after[name]:.0f} after"
-        for name in ("files", "threads", "tasks", "decoders")
+        f"{word} {before[name]:.0f} before and {after[name]:.0f} after"
+        for name, word in named.items()
     )
     return (
         f"**{measured['minutes']:.0f} minutes at the limit**, after "
         f"{measured['warm_minutes']:.0f} until the caches were full, "
         f"{measured['requests']:,} requests: "
-        f"memory {before['memory_mib']:.0f} MiB before, {after['memory_mib']:.0f} after, "
+        f"memory of all processes {before['memory_mib']:.0f} MiB before (what they share is "
+        f"counted in each), {after['memory_mib']:.0f} after, "
         f"{measured['memory_mib_a_minute']:+.2f} MiB a minute over the second half; {held}."
     )
 
