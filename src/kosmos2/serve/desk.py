@@ -40,10 +40,10 @@ class Desk:
         self.model = model
         self.keys = keys
         self.metrics = Metrics()
-        self.answering = Answering(model, self.limits, self.metrics, engine=engine)
         self.admission = Admission(
-            self.limits, self.metrics, on_crowd=self.answering.engine.give_way
+            self.limits, self.metrics, on_crowd=lambda: self.answering.engine.give_way()
         )
+        self.answering = Answering(model, self.limits, self.metrics, engine=engine)
         self.pictures = Pictures(
             self.limits,
             model.config.vision,
