@@ -5,6 +5,7 @@ call to the disk is in `test_train_run_folder`; all losses, states and files are
 `benchmarks/train_resume.py`, which also runs the longer matrix of kills.
 """
 
+import errno
 import importlib
 import os
 import random
