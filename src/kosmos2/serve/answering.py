@@ -230,16 +230,21 @@ class Answering:
 
 
 class _Post:
-    """Carries tokens from the engine's thread to the event loop, waking it as seldom as it can."""
+    """Carries tokens from the engine's thread to the event loop, waking it as seldom as it can.
+
+    What is urgent for one answer is delivered by itself: each answer that is delivered to sends a
+    packet, and another's first token is no reason for one.
+    """
 
     def __init__(self) -> None:
         self.answers = 0  # on their way
         self._box: deque[tuple[Answers, Arrival]] = deque()
+        self._urgent: deque[Answers] = deque()
+        self._held: dict[Answers, list[Arrival]] = {}  # out of the box, and not urgent
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending = False  # somebody is on the way to the box
-        self._hurried = False  # and does not dawdle
+        self._hurried = False  # likewise, for what is urgent
         self._last = 0.0
-        self._timer: asyncio.TimerHandle | None = None
 
     def deliver_in(self, loop: asyncio.AbstractEventLoop) -> None:
         """Where the answers are awaited."""
@@ -251,7 +256,7 @@ class _Post:
         self._box.append((answers, (at, token)))
         if not answers.began[at]:
             answers.began[at] = True
-            self._hurry()
+            self._hurry(answers)
         elif not self._pending:
             self._pending = True
             self._call(self._soon)
@@ -259,12 +264,13 @@ class _Post:
     def end(self, answers: Answers, at: int, error: BaseException | None) -> None:
         """No more tokens, for whatever reason."""
         self._box.append((answers, (at, error)))
-        self._hurry()
+        self._hurry(answers)
 
-    def _hurry(self) -> None:
+    def _hurry(self, answers: Answers) -> None:
+        self._urgent.append(answers)
         if not self._hurried:
-            self._hurried = self._pending = True
-            self._call(self._deliver)
+            self._hurried = True
+            self._call(self._deliver_urgent)
 
     def _call(self, what: Callable[[], None]) -> None:
         assert self._loop is not None
@@ -277,18 +283,29 @@ class _Post:
         pause_s = min(PAUSE_S * self.answers, LONGEST_PAUSE_S)
         wait_s = self._last + pause_s - time.monotonic()
         if wait_s > 0:
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._deliver)
+            asyncio.get_running_loop().call_later(wait_s, self._deliver)
         else:
             self._deliver()
 
     def _deliver(self) -> None:
-        if self._timer is not None:  # else every hurry would leave one more behind
-            self._timer.cancel()
-            self._timer = None
-        # In this order: what is put in from now on calls again.
-        self._pending = self._hurried = False
+        self._pending = False  # first: what is put in from now on calls again
         self._last = time.monotonic()
-        box = self._box
-        while box:
-            answers, arrival = box.popleft()
-            answers.arrive(arrival)
+        self._empty()
+        held, self._held = self._held, {}
+        for answers, arrivals in held.items():
+            answers.arrive(arrivals)
+
+    def _deliver_urgent(self) -> None:
+        self._hurried = False  # first: what becomes urgent from now on calls again
+        urgent = list[Answers]()
+        while self._urgent:
+            urgent.append(self._urgent.popleft())
+        self._empty()
+        for answers in urgent:
+            if arrivals := self._held.pop(answers, None):
+                answers.arrive(arrivals)
+
+    def _empty(self) -> None:
+        while self._box:
+            answers, arrival = self._box.popleft()
+            self._held.setdefault(answers, []).append(arrival)

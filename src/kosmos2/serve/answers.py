@@ -160,9 +160,9 @@ class Answers:
                 found[at] = said
         return [found[at] for at in range(len(self.asked))]
 
-    def arrive(self, arrival: Arrival) -> None:
-        """A token of one answer, or the news that there are no more."""
-        self._arrived.append(arrival)
+    def arrive(self, arrivals: Sequence[Arrival]) -> None:
+        """Tokens of answers, and the news that there are no more of one."""
+        self._arrived += arrivals
         self._news.set()
 
     def fail(self, why: Refused) -> None:
