@@ -12,6 +12,7 @@ from kosmos2.serve.admission import Admission
 from kosmos2.serve.guard import Guard
 from kosmos2.serve.keys import Keys
 from kosmos2.serve.metrics import Metrics
+from kosmos2.serve.rates import Rates
 from kosmos2.serve.settings import Limits, Settings
 
 LIMITS = Limits(body_bytes=1000, body_s=60.0)
@@ -97,6 +98,7 @@ class House:
         settings = {"open": keys is None, "limits": LIMITS, **settings}
         self.settings = Settings(**settings)
         self.limits, self.keys, self.metrics = self.settings.limits, keys, Metrics()
+        self.rates = Rates()
         self.admission = Admission(self.limits, self.metrics)
         self.guard = Guard(app, desk=self)  # type: ignore[arg-type]
 

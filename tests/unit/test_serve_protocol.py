@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ pytest.importorskip("uvicorn", reason="the server is an extra: pip install kosmo
 import uvicorn
 
 from kosmos2.serve import protocol as ours
+from kosmos2.serve.crowd import TurnedAway
 from kosmos2.serve.protocol import protocol
 
 PATIENCE_S = 30.0  # failures only
@@ -265,3 +267,43 @@ def test_two_servers_do_not_count_each_others_connections():
         for line in lines:
             line.sendall(GET)
             assert hello_from(line)
+
+
+NO = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"
+
+
+def no_to_posts(unheard: int):
+    """Turn away whatever posts, with so many bytes still to come after its first packet."""
+    return lambda packet, _: TurnedAway(NO, unheard) if packet.startswith(b"POST") else None
+
+
+def test_who_is_turned_away_hears_it_and_the_line_ends():
+    with listening(turn_away=no_to_posts(0)) as house:
+        kept = house.line(GET)
+        assert hello_from(kept)
+        assert heard(house.line(b"POST / HTTP/1.1\r\n")) == NO
+        kept.sendall(b"POST / HTTP/1.1\r\n")  # a later request on a line
+        assert heard(kept) == NO
+        assert hello_from(house.line(GET))
+
+
+def test_who_is_turned_away_may_send_it_all_first():
+    length, first = 8 * 2**20, b"POST / HTTP/1.1\r\n"
+    with listening(turn_away=no_to_posts(length)) as house:
+        line = house.line(first)
+        line.sendall(b"x" * length)  # more than all buffers on the way
+        assert heard(line) == NO
+
+
+def test_who_is_turned_away_and_does_not_finish_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(ours, "LINGER_S", 0.1)
+    with listening(turn_away=no_to_posts(1000)) as house:
+        assert heard(house.line(b"POST / HTTP/1.1\r\n")) == NO
+
+
+def test_what_follows_a_beginning_is_not_taken_for_one():
+    with listening(turn_away=no_to_posts(0)) as house:
+        line = house.line(b"GET / HTTP/1.1\r\nHost: x\r\nX-Way: ")
+        time.sleep(0.1)  # so that it is read by itself
+        line.sendall(b"POST / HTTP/1.1\r\n\r\n")
+        assert hello_from(line)

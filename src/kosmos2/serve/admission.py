@@ -59,6 +59,23 @@ class Admission:
         wait_s = (self.waiting + 1) * self._usual_s / self._limits.running
         return min(max(math.ceil(wait_s), 1), 60)
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no place for one more."""
+        return self.inside >= self._limits.running + self._limits.queued
+
+    def check(self) -> None:
+        """See whether there is a place, and take none.
+
+        Raises:
+            Refused: there is none.
+        """
+        if self.draining:
+            raise Refused("draining", retry_after_s=self.retry_after_s)
+        if self.full:
+            self._on_crowd()
+            raise Refused("overloaded", retry_after_s=self.retry_after_s)
+
     def enter(self) -> Place:
         """A place for one request, to be held with `async with`."""
         return Place(self)
@@ -72,11 +89,7 @@ class Admission:
         await self._idle.wait()
 
     def _enter(self) -> None:
-        if self.draining:
-            raise Refused("draining", retry_after_s=self.retry_after_s)
-        if self.inside >= self._limits.running + self._limits.queued:
-            self._on_crowd()
-            raise Refused("overloaded", retry_after_s=self.retry_after_s)
+        self.check()
         self.inside += 1
         self._idle.clear()
 

@@ -16,6 +16,7 @@ from kosmos2.serve.failures import Refused
 from kosmos2.serve.keys import Caller, Keys
 from kosmos2.serve.metrics import Metrics
 from kosmos2.serve.pictures import Decoded, Pictures
+from kosmos2.serve.rates import Rates
 from kosmos2.serve.settings import Settings
 from kosmos2.weights.fetch import DEMO, RELEASED
 
@@ -40,6 +41,7 @@ class Desk:
         self.model = model
         self.keys = keys
         self.metrics = Metrics()
+        self.rates = Rates()
         self.admission = Admission(
             self.limits, self.metrics, on_crowd=lambda: self.answering.engine.give_way()
         )

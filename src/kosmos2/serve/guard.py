@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from kosmos2.serve import failures
@@ -19,7 +19,6 @@ from kosmos2.serve.credentials import Headers, challenge, offered, values
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.hosts import check_host, check_site
 from kosmos2.serve.keys import Caller, Key
-from kosmos2.serve.rates import Rates
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,7 +48,6 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, desk: Desk) -> None:
         self._app, self._desk = app, desk
-        self._rates = Rates()
         self._bodies = Bodies(desk.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +61,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope["headers"])
+        request_id = request_id_of(scope["headers"])
         reply = _Reply(send, request_id)
         with self._bodies.held() as body:
             try:
@@ -83,23 +81,16 @@ class Guard:
     async def _pass(
         self, scope: Scope, receive: Receive, reply: _Reply, body: Body, request_id: str
     ) -> None:
-        headers, method = scope["headers"], scope["method"]
-        _check_head(scope)
-        if self._desk.settings.loopback:
-            check_host(headers)
-        check_site(method, headers)
-        key = self._key(scope)
-        caller = Caller("open" if key is None else key.name, request_id)
+        key = key_of(scope, self._desk)
+        caller = Caller(named(key), request_id)
         scope.setdefault("state", {})["caller"] = caller
-        check_headers(headers)
+        check_headers(scope["headers"])
         async with AsyncExitStack() as stack:
-            if key is not None and method == "POST":  # the page's own files are free
-                stack.enter_context(self._rates.taken(key))
-            admitted = method == "POST" and scope["path"].startswith(ADMITTED)
+            stack.enter_context(taken(scope, key, self._desk))
+            admitted = scope["method"] == "POST" and scope["path"].startswith(ADMITTED)
             if admitted:  # a crowd is told before anything of it is read
-                async with self._desk.admission.enter():
-                    pass
-            data = await self._bodies.read(body, headers, receive)
+                self._desk.admission.check()
+            data = await self._bodies.read(body, scope["headers"], receive)
             if data:
                 check_json(data)
             rest = _Rest(data, receive)
@@ -107,18 +98,6 @@ class Guard:
             if admitted:  # only now, so that many who send slowly cannot fill the line
                 await rest.wait(await stack.enter_async_context(self._desk.admission.enter()))
             await self._app(scope, rest, reply)
-
-    def _key(self, scope: Scope) -> Key | None:
-        """Whose key it is; None where no key is wanted."""
-        keys = self._desk.keys
-        if keys is None or (scope["path"] == OPEN and scope["method"] in OPEN_METHODS):
-            return None
-        key = None
-        if (brought := offered(scope["headers"])) is not None:
-            key = keys.find(brought)
-        if key is None:
-            raise Refused("invalid_api_key")
-        return key
 
     async def _refuse(
         self, refused: Refused, scope: Scope, receive: Receive, reply: _Reply, body: Body
@@ -141,6 +120,47 @@ class Guard:
             await body.linger(receive)
             said["body"] = b""
         await reply(said)
+
+
+def key_of(scope: Scope, desk: Desk) -> Key | None:
+    """Look at a request's head; whose key it brings, None where no key is wanted.
+
+    Raises:
+        Refused: a head that is too large, names another host, comes from another site, or brings
+            no key.
+    """
+    headers = scope["headers"]
+    _check_head(scope)
+    if desk.settings.loopback:
+        check_host(headers)
+    check_site(scope["method"], headers)
+    if desk.keys is None or (scope["path"] == OPEN and scope["method"] in OPEN_METHODS):
+        return None
+    brought = offered(headers)
+    key = None if brought is None else desk.keys.find(brought)
+    if key is None:
+        raise Refused("invalid_api_key")
+    return key
+
+
+def named(key: Key | None) -> str:
+    """Who asks, as the log and what is remembered have it."""
+    return "open" if key is None else key.name
+
+
+def taken(scope: Scope, key: Key | None, desk: Desk) -> AbstractContextManager[None]:
+    """One request of what a key may ask for; the page's own files are free."""
+    if key is None or scope["method"] != "POST":
+        return nullcontext()
+    return desk.rates.taken(key)
+
+
+def request_id_of(headers: Headers) -> str:
+    """The client's own, if it is tame enough to stand in a log; else a new one."""
+    ids = values(headers, b"x-request-id")
+    if len(ids) == 1 and _TAME.fullmatch(ids[0]):
+        return ids[0].decode()
+    return f"req_{uuid.uuid4().hex}"
 
 
 class _Reply:
@@ -211,14 +231,6 @@ def _check_head(scope: Scope) -> None:
     size = sum(map(len, words)) + sum(len(name) + len(value) for name, value in scope["headers"])
     if size > HEAD_BYTES or len(scope["headers"]) > HEADERS:
         raise Refused("headers_too_large")
-
-
-def _request_id(headers: Headers) -> str:
-    """The client's own, if it is tame enough to stand in a log; else a new one."""
-    ids = values(headers, b"x-request-id")
-    if len(ids) == 1 and _TAME.fullmatch(ids[0]):
-        return ids[0].decode()
-    return f"req_{uuid.uuid4().hex}"
 
 
 def _has_body(headers: Headers) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -17,6 +18,9 @@ from uvicorn.protocols.http.h11_impl import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE, H
 from uvicorn.server import ServerState
 
 from kosmos2.serve import failures
+from kosmos2.serve.bodies import LINGER_BYTES, LINGER_S
+from kosmos2.serve.credentials import Headers
+from kosmos2.serve.crowd import TurnedAway
 from kosmos2.serve.failures import Refused
 
 CONNECTIONS = 1000
@@ -25,13 +29,19 @@ UNREAD_S = 30.0  # for a client to read what fills the buffers between us and it
 LAST_S = 5.0  # for what was still to be sent when a connection was closed
 
 
-def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Protocol]:
+def protocol(
+    *,
+    header_s: float,
+    connections: int = CONNECTIONS,
+    turn_away: Callable[[bytes, Headers], TurnedAway | None] = lambda packet, headers: None,
+) -> type[H11Protocol]:
     """A class for uvicorn's `http` setting; each server needs its own.
 
     Args:
         header_s: from the start of a connection, or the first byte of a later request on it, to
             the end of the headers.
         connections: at most; fewer where the system allows only few open files.
+        turn_away: what is said at once to who sends this first packet; None: it is read.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY:
@@ -52,6 +62,7 @@ def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Prot
             self._header_timer: asyncio.TimerHandle | None = None
             self._unread_timer: asyncio.TimerHandle | None = None
             self._last_timer: asyncio.TimerHandle | None = None
+            self._unheard: int | None = None  # bytes that are still sent by who was turned away
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -71,8 +82,17 @@ def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Prot
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self.conn.their_state is h11.IDLE and self._header_timer is None:
-                self._listen()
+            if self._unheard is not None:
+                self._hear_out(len(data))
+                return
+            if self.conn.their_state is h11.IDLE:
+                if not self.conn.trailing_data[0]:
+                    turned = turn_away(data, self.server_state.default_headers)
+                    if turned is not None:
+                        self._turn_away(turned)
+                        return
+                if self._header_timer is None:
+                    self._listen()
             super().data_received(data)
             if self.conn.their_state is not h11.IDLE:
                 self._hear()
@@ -122,6 +142,25 @@ def protocol(*, header_s: float, connections: int = CONNECTIONS) -> type[H11Prot
                 self._refuse(Refused("request_timeout"))
             else:
                 self.transport.close()  # nothing was asked
+
+        def _turn_away(self, turned: TurnedAway) -> None:
+            """Say so, hear out who is still sending, and hang up.
+
+            Hanging up on a client that is still sending would take the reply away from it.
+            """
+            self._hear()
+            self._unset_keepalive_if_required()
+            self._unheard = min(turned.unheard, LINGER_BYTES)
+            self.transport.write(turned.reply)
+            if self._unheard:
+                self._last_timer = self.loop.call_later(LINGER_S, self.transport.close)
+            self._hear_out(0)
+
+        def _hear_out(self, more: int) -> None:
+            assert self._unheard is not None
+            self._unheard -= more
+            if self._unheard <= 0:
+                self.transport.close()
 
         def _refuse(self, refused: Refused) -> None:
             """Answer what is no request, and hang up."""

@@ -18,6 +18,7 @@ from kosmos2.errors import ConfigError
 from kosmos2.grounder import Kosmos2
 from kosmos2.serve import memory
 from kosmos2.serve.app import create_app, load
+from kosmos2.serve.crowd import Crowd
 from kosmos2.serve.desk import Desk
 from kosmos2.serve.engines import Apart, Making, can_be_apart, slots_of, threads_for
 from kosmos2.serve.failures import Refused
@@ -64,7 +65,7 @@ def serve(
         desk: Desk = app.state.desk
         config = uvicorn.Config(
             app,
-            http=protocol(header_s=settings.limits.header_s),
+            http=protocol(header_s=settings.limits.header_s, turn_away=Crowd(desk)),
             loop="asyncio",
             ws="none",
             lifespan="on",

@@ -42,19 +42,25 @@ class Watch:
         finally:
             if reply.left:
                 self._metrics.cancelled.inc()
-            took_s = time.monotonic() - began
-            route = getattr(scope.get("route"), "path", "none")
-            self._metrics.duration.labels(route, str(reply.status)).observe(took_s)
             caller = scope.get("state", {}).get("caller")
-            log.info(
-                "%s %s %d %.3f s %s %s",
-                _tame(scope["method"]),
-                _tame(scope["path"]),
-                reply.status,
-                took_s,
-                reply.request_id,
-                "-" if caller is None else caller.name,
+            note(
+                scope,
+                self._metrics,
+                status=reply.status,
+                took_s=time.monotonic() - began,
+                request_id=reply.request_id,
+                caller="-" if caller is None else caller.name,
             )
+
+
+def note(
+    scope: Scope, metrics: Metrics, *, status: int, took_s: float, request_id: str, caller: str
+) -> None:
+    """Write down one request."""
+    route = getattr(scope.get("route"), "path", "none")
+    metrics.duration.labels(route, str(status)).observe(took_s)
+    line = "%s %s %d %.3f s %s %s"
+    log.info(line, _tame(scope["method"]), _tame(scope["path"]), status, took_s, request_id, caller)
 
 
 class _Reply:
