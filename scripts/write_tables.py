@@ -176,11 +176,11 @@ def load(measured: dict[str, Any]) -> str:
 def over(measured: dict[str, Any]) -> str:
     """What becomes of far too many."""
     (one,) = measured["rates"]
+    p50, p99, most = (f"{one['refused_ms'][name]:.0f} ms" for name in ("p50", "p99", "max"))
     return (
         f"**{one['share']:.0f} times as many as can be answered**: {one['sent']:,} sent, "
-        f"{one['answered']:,} answered, all that were let in; {one['refused']:,} refused, in "
-        f"{one['refused_ms']['p50']:.0f} ms (50th percentile) to {one['refused_ms']['p99']:.0f} ms "
-        f"(99th); {one['broken']:,} lost."
+        f"{one['answered']:,} answered, all that were let in; {one['refused']:,} refused, in {p50} "
+        f"(50th percentile) to {p99} (99th), the slowest in {most}; {one['broken']:,} lost."
     )
 
 
