@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from kosmos2.train.ema import Average
+from kosmos2.errors import RecipeError
+from kosmos2.train.ema import Average, average_of
+from kosmos2.train.recipe import Train
 
 
 def moved(learner: nn.Linear, steps: int) -> list[torch.Tensor]:
@@ -51,6 +53,28 @@ def test_what_does_not_learn_has_no_average():
     learner = nn.Linear(2, 2)
     learner.bias.requires_grad_(False)
     assert list(Average(learner, 0.5).held) == ["weight"]
+
+
+def test_a_share_of_the_start_is_in_the_end():
+    learner = nn.Linear(2, 2)
+    average = Average(learner, 0.0, start_share=0.25)
+    before, *_, after = moved(learner, 3)
+    average.update()
+    expected = 0.75 * after + 0.25 * before
+    with average.instead():
+        torch.testing.assert_close(learner.weight.detach(), expected)
+    assert torch.equal(learner.weight, after), "training goes on from what was learnt"
+    average.settle()
+    torch.testing.assert_close(learner.weight.detach(), expected)
+
+
+def test_a_recipe_says_what_is_kept():
+    learner = nn.Linear(2, 2)
+    assert average_of(learner, Train()) is None
+    assert (average_of(learner, Train(ema=0.9)).keep) == 0.9
+    assert (average_of(learner, Train(start_share=0.3)).start_share) == 0.3
+    with pytest.raises(RecipeError, match="start_share = 1"):
+        Train(start_share=1.0)
 
 
 def test_it_goes_on_where_it_stopped():

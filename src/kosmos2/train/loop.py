@@ -25,7 +25,7 @@ from kosmos2.train.again import compile_blocks, compute_again
 from kosmos2.train.batches import Batch, Batches
 from kosmos2.train.begin import SCRATCH, Begun, begin
 from kosmos2.train.dense import extra
-from kosmos2.train.ema import Average
+from kosmos2.train.ema import Average, average_of
 from kosmos2.train.feed import rows_of
 from kosmos2.train.learner import Learner, Report, counted
 from kosmos2.train.lora import attach
@@ -90,7 +90,7 @@ def train(
     learner = learner_of(recipe, begun).to(parallel.device).train()
     cost = parallel.wrap(learner)
     optimiser = optimiser_of(learner, recipe.train)
-    average = Average(learner, recipe.train.ema) if recipe.train.ema else None
+    average = average_of(learner, recipe.train)
     state = State(learner, optimiser, average, lean=recipe.lora is not None)
     opened = parallel.first(lambda: RunFolder.open(folder, recipe.to_toml()))
     watcher = Watchers(*watchers if opened else ())

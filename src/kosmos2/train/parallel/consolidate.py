@@ -14,6 +14,7 @@ from kosmos2.errors import CheckpointError
 from kosmos2.train import checkpoint
 from kosmos2.train.begin import Begun, begin
 from kosmos2.train.checkpoint import Checkpoint
+from kosmos2.train.ema import average_of
 from kosmos2.train.learner import Learner
 from kosmos2.train.loop import learner_of
 from kosmos2.train.parallel.reading import opened
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 def consolidate(folder: Path) -> tuple[Learner, Begun, Recipe]:
     """The learner of a run folder's newest good checkpoint, what it began with, and its recipe.
 
-    With a moving average it holds that, as the model at the end of the run does.
+    With a moving average, or a share of the start, it holds that, as the model at the end does.
 
     Raises:
         NoCheckpoint: there is no good one.
@@ -37,12 +38,13 @@ def consolidate(folder: Path) -> tuple[Learner, Begun, Recipe]:
     saved = opened(_newest(folder))
     begun = begin(recipe)
     learner = learner_of(recipe, begun)
-    tensors = saved.part(LEARNER)
-    if recipe.train.ema:
-        tensors |= {name: one for name, one in saved.part(AVERAGE).items() if name in tensors}
+    average = average_of(learner, recipe.train)
     try:
-        learner.load_state_dict(tensors, strict=recipe.lora is None)
-    except RuntimeError as error:
+        learner.load_state_dict(saved.part(LEARNER), strict=recipe.lora is None)
+        if average is not None:
+            average.load_state_dict(saved.part(AVERAGE))
+            average.settle()
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{saved.path} is not of {folder / RECIPE}: {error}") from error
     log.info("step %d of %s, as one", saved.step, folder)
     return learner.eval(), begun, recipe

@@ -28,11 +28,12 @@ def memory_of(
     held = {"int8": 1, "bfloat16": 2, "float32": 4}[recipe.lora.base if recipe.lora else "float32"]
     fraction = gpus if recipe.parallel.how != "none" else 1
     most = max((kept(config, one, recipe, fraction) for one in stages), default=0)
+    start = bool(recipe.train.start_share)
     return Memory(
         weights=held * parameters + (4 * learns if recipe.lora else 0),
         gradients=4 * learns,
         moments=8 * learns,
-        average=4 * learns if recipe.train.ema else 0,
+        average=4 * learns * (start + (start or recipe.train.ema > 0)),
         activations=round(most),
     )
 

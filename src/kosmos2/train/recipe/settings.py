@@ -103,6 +103,7 @@ class Train:
     layer_decay: float = 1.0  # the rate of a layer beside that of the one above it
     shared_cells: bool = False  # locations learn as rows and columns
     ema: float = 0.0  # how much of the moving average stays each step; 0: none is kept
+    start_share: float = 0.0  # of the weights that it began with, in those at the end
     checkpointing: bool = False  # compute a layer's insides twice rather than keep them
     precision: Literal["float32", "bfloat16", "auto"] = "auto"  # of what is multiplied
     compile: bool = False
@@ -123,10 +124,12 @@ class Train:
             least(self, name, 0)
         for name in ("save_every", "log_every"):
             least(self, name, 1)
-        for name in ("layer_decay", "ema", "bad_share"):
+        for name in ("layer_decay", "ema", "start_share", "bad_share"):
             between(self, name, 0.0, 1.0)
-        if self.ema == 1 or self.layer_decay == 0:
-            raise RecipeError("ema = 1 or layer_decay = 0 would learn nothing; give less, or more")
+        if 1 in (self.ema, self.start_share) or self.layer_decay == 0:
+            raise RecipeError(
+                "ema = 1, start_share = 1 and layer_decay = 0 learn nothing; give less, or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
