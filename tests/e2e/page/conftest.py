@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with browser() as opened:
         yield opened
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of a server with the embedded model."""
     with serving() as running:
         yield running.url
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def model() -> Kosmos2:
     """What the server asks, to be asked directly."""
     return Kosmos2.load()
