@@ -5,6 +5,7 @@ Shapes: N rows of this process, A of all, D width.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -133,7 +134,12 @@ class Ranks(Alone):
         return {**parts, RANDOM: known}
 
     def close(self) -> None:
-        """Part from the other processes."""
+        """Part from the other processes, which may have failed and not be listening any more.
+
+        torch keeps gloo's threads beyond the group's end. One that lets go of our last tensor only
+        while Python ends takes the process down with SIGABRT, so what can be freed is freed now.
+        """
+        gc.collect()
         dist.destroy_process_group()
 
 
