@@ -20,6 +20,7 @@ from kosmos2.grounder import locating, tasks
 from kosmos2.scenes import sentences
 from kosmos2.scenes.draw import draw_scene
 from kosmos2.scenes.layout import compose
+from kosmos2.scenes.world import SHIPPED
 
 RESULT = Path(__file__).parents[1] / "results" / "refine.json"
 SIDE_PX = 448
@@ -37,7 +38,7 @@ def main() -> None:
     ways: dict[str, list[float]] = {"ground": [], "locate, cells": []}
     ways |= {f"locate, refined by {near}": [] for near in (1, 2, 3)}
     for index in range(arguments.count):
-        scene = compose(arguments.seed, index)
+        scene = compose(arguments.seed, index, SHIPPED)
         plain = [
             (example.asked, example.truth[0])
             for example in sentences.find(scene)

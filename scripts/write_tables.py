@@ -1,6 +1,6 @@
 """Write the measured tables of the pages from the files that `eval` and `make bench` wrote.
 
-    kosmos2 eval scenes --count 1000 --seed 777 --json > results/embedded-model.json
+    kosmos2 eval scenes --count 2000 --seed 777 --json > results/embedded-model.json
     make bench                                          # writes results/bench.json
     python benchmarks/serving_load.py --out results/serving-load.json      # see docs/serve.md
     python benchmarks/finetune.py --to results/finetune.json               # see docs/training.md
@@ -51,22 +51,39 @@ MORE_ROWS = (  # of worlds that have attributes
 )
 
 
+EARLIER = (  # what the same figures were before, where that was measured
+    ("the first edition, same scenes", ROOT / "results/embedded-first-here.json"),
+    ("the first edition, its own world", ROOT / "results/embedded-first.json"),
+)
+
+
 def table(measured: dict[str, Any]) -> str:
-    """The figures as Markdown, each with its 95 % interval."""
+    """The figures as Markdown, each with its 95 % interval, and beside them those of before."""
+    earlier = {words: json.loads(file.read_text()) for words, file in EARLIER if file.is_file()}
     lines = [
         f"{measured['count']:,} scenes of seed {measured['seed']}, never trained on:",
         "",
-        "| figure | | 95 % interval |",
-        "|---|---|---|",
+        f"| figure | | 95 % interval |{''.join(f' {words} |' for words in earlier)}",
+        f"|---|---|---|{'---|' * len(earlier)}",
     ]
     for words, path in ROWS + (MORE_ROWS if "attributes" in measured else ()):
         *rooms, name = path
-        held = measured
-        for room in rooms:
-            held = held[room]
-        low, high = held[f"{name}_interval"]
-        lines.append(f"| {words} | {held[name]:.3f} | {low:.3f} to {high:.3f} |")
+        low, high = figure(measured, *rooms, f"{name}_interval")
+        row = [words, f"{figure(measured, *path):.3f}", f"{low:.3f} to {high:.3f}"]
+        before = [figure(one, *path) for one in earlier.values()]
+        row += ["-" if value is None else f"{value:.3f}" for value in before]
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def figure(measured: dict[str, Any], *path: str) -> Any:
+    """One of them; None if it was not measured."""
+    held: Any = measured
+    for room in path:
+        held = held.get(room)
+        if held is None:
+            return None
+    return held
 
 
 REFERENCE = "transformers"

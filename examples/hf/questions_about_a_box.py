@@ -26,7 +26,7 @@ image = Image.open(given.picture)
 
 # One box for each <phrase> of the prompt: left, top, right, bottom in fractions of the picture.
 prompt = "<grounding> Question: What is<phrase> this</phrase>? Answer:"
-box = (0.128, 0.058, 0.436, 0.464)
+box = (0.061, 0.063, 0.45, 0.57)
 inputs = processor(text=prompt, images=image, bboxes=[box], return_tensors="pt").to("cuda:0")
 
 generated_ids = model.generate(**inputs, max_new_tokens=128)

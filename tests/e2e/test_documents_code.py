@@ -26,12 +26,13 @@ from kosmos2.config import Config
 from kosmos2.geometry import Box
 from kosmos2.hf import notices
 from kosmos2.scenes.layout import compose
+from kosmos2.scenes.world import SECOND
 from kosmos2.tokenizer import Tokenizer
 from networks import loud_network
 
 TUTORIAL, CARD, REFERENCE = "001_*.txt", "003_*.txt", "004_*.txt"
 PICTURE = resources.files("kosmos2") / "assets/examples/snowman.jpg"
-SNOWMAN = next(t.box for t in compose(20, 44922).things if t.noun == "snowman")  # where it is
+SNOWMAN = next(t.box for t in compose(20, 198748, SECOND).things if t.noun == "snowman")
 
 TASKS = (  # of the model card, in its order, with the tags that stand in their prompts
     "<grounding><phrase> a snowman</phrase>",

@@ -16,10 +16,11 @@ from kosmos2.model import Network
 from kosmos2.scenes.draw import draw_scene
 from kosmos2.scenes.layout import compose
 from kosmos2.scenes.sentences import kinds
+from kosmos2.scenes.world import SECOND
 from kosmos2.weights.fetch import DEMO_FOLDER
 
 EXAMPLE = resources.files("kosmos2") / "assets/examples/snowman.jpg"
-SCENE = compose(20, 44922)  # what the example was drawn from
+SCENE = compose(20, 198748, SECOND)  # what the example was drawn from
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,11 @@ from kosmos2 import Kosmos2, hf
 from kosmos2.errors import ConfigError, ImageError, InputError, PromptError
 from kosmos2.geometry import Box, box_of, cells_of
 from kosmos2.scenes.layout import compose
+from kosmos2.scenes.world import SECOND
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "migrate.md"
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "hf"
-SNOWMAN = next(t.box for t in compose(20, 44922).things if t.noun == "snowman")
+SNOWMAN = next(t.box for t in compose(20, 198748, SECOND).things if t.noun == "snowman")
 NOT_NEEDED = ("transformers", "torchvision", "sentencepiece", "accelerate", "bitsandbytes")
 RUN = f"""
 import runpy, sys
@@ -123,7 +124,7 @@ def test_the_vectors_have_the_shapes_of_the_embedded_model(tmp_path):
     assert shapes["image_embeds"] == [1, 64, width]
     assert shapes["hidden_states"] == 4 + 1
     assert shapes["attentions"] == [1, 4, tokens, tokens]
-    assert shapes["projection_attentions"] == [1, 4, 64, 101 + 64]
+    assert shapes["projection_attentions"] == [1, 4, 64, 145 + 64]
     assert shapes["vision"] == [1, 101, 320]
 
 

@@ -13,6 +13,7 @@ from kosmos2.cli import doctor, evaluate, main
 from kosmos2.cli import scenes as scenes_command
 from kosmos2.golden import Check
 from kosmos2.grounder import Kosmos2
+from kosmos2.scenes.world import SHIPPED
 from kosmos2.scenes.write import write_scenes
 from kosmos2.weights import fetch
 
@@ -29,7 +30,7 @@ def test_scenes_are_drawn_as_the_library_draws_them(tmp_path, capsys):
     shown = capsys.readouterr()
     assert not shown.out
     assert "wrote 3 scenes of seed 5" in shown.err
-    same = write_scenes(tmp_path / "b", 3, 5, 48)
+    same = write_scenes(tmp_path / "b", 3, 5, 48, world=SHIPPED)
     for file in same.iterdir():
         assert file.read_bytes() == (tmp_path / "a" / file.name).read_bytes()
 

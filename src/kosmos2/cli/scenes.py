@@ -19,16 +19,16 @@ def add(commands: Commands) -> None:
         "--size", type=whole(16), default=448, metavar="PX", help="width and height (%(default)s)"
     )
     parser.add_argument(
-        "--world", default="first", metavar="W", help="first, second or new (%(default)s)"
+        "--world", metavar="W", help="first, second or new (what the embedded model was taught in)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the scenes in DIR")
 
 
 def _run(arguments: Namespace) -> int:
-    from kosmos2.scenes.world import world_of
+    from kosmos2.scenes.world import SHIPPED, world_of
     from kosmos2.scenes.write import write_scenes
 
-    world = world_of(arguments.world)
+    world = world_of(arguments.world or SHIPPED.name)
 
     with Progress("drawing", "scenes") as progress:
         folder = write_scenes(

@@ -54,7 +54,7 @@ SECOND = World(
     rough=True,
 )
 NEW = replace(SECOND, name="new", nouns=HELD_BACK)
-SHIPPED = FIRST  # what the embedded model was taught in
+SHIPPED = SECOND  # what the embedded model was taught in
 WORLDS: dict[str, World] = {world.name: world for world in (FIRST, SECOND, NEW)}
 
 

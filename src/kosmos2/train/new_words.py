@@ -73,7 +73,7 @@ def with_words(
     state = network.state_dict()
     old = state[_WORDS]
     known = [i for i in whole if vocabulary[i][0].startswith(SPACE)]
-    state[_WORDS] = torch.cat([old[:at], _beside(old[known], len(words), seed), old[at:]])
+    state[_WORDS] = torch.cat([old[:at], beside(old[known], len(words), seed), old[at:]])
     text = replace(network.config.text, vocabulary=len(state[_WORDS]))
     wider = Network(replace(network.config, text=text))
     wider.load_state_dict(state)
@@ -81,7 +81,7 @@ def with_words(
     return wider, Tokenizer(Backend.from_str(json.dumps(layout)), "the widened tokenizer")
 
 
-def _beside(known: Float[Tensor, "W D"], count: int, seed: int) -> Float[Tensor, "N D"]:
-    """Rows for so many words, around the middle of those that are known."""
+def beside(known: Float[Tensor, "W D"], count: int, seed: int) -> Float[Tensor, "N D"]:
+    """Rows for so many new words, around the middle of those that are known."""
     lot = torch.randn(count, known.shape[1], generator=torch.Generator().manual_seed(seed))
     return known.mean(dim=0) + _APART * known.std(dim=0) * lot
