@@ -109,7 +109,7 @@ def test_it_locates_what_it_grounds_and_draws_the_edges_closer(model, example):
 
 
 def test_every_one_of_several_things_is_found_where_a_single_one_was_asked_for(model):
-    scenes = [compose(991, index) for index in range(40)]
+    scenes = [compose(991, index, SECOND) for index in range(80)]
     plain = every = 0
     for scene in scenes:
         several = [kind for kind in kinds(scene) if len(kind) > 1]

@@ -233,7 +233,7 @@ def test_boxes_that_do_not_fit_are_refused_with_their_place(processor, text, box
         ({"text": "a", "images": IMAGE, "padding": "wide"}, InputError, "'longest'"),
         ({"text": "a", "max_length": 9, "text_kwargs": {"max_length": 9}}, ConfigError, "twice"),
         ({"text": "a", "images": IMAGE, "num_image_tokens": 0}, ConfigError, "latent_query_num"),
-        ({"text": "a", "images": IMAGE, "first_image_token_id": 1300}, ConfigError, "vocabulary"),
+        ({"text": "a", "images": IMAGE, "first_image_token_id": 1440}, ConfigError, "vocabulary"),
         ({"text": "a", "images": np.random.rand(9, 9, 3)}, ImageError, "do_rescale=False"),
     ],
 )

@@ -255,7 +255,7 @@ def test_probabilities_are_told_of_every_token(ask, stream):
     tokens = body["choices"][0]["logprobs"]["content"]
     # Whatever was written but the end; the prompt's own words were not.
     assert len(tokens) == body["usage"]["completion_tokens"] - 1
-    assert "".join(t["token"] for t in tokens).startswith("<phrase> a snowman")
+    assert "".join(t["token"] for t in tokens).startswith("<phrase> a fire")
     for token in tokens:
         assert len(token["top_logprobs"]) == 3
         assert token["logprob"] <= token["top_logprobs"][0]["logprob"] + 1e-6
@@ -329,7 +329,7 @@ def test_a_schema_of_boxes_is_filled_and_any_other_refused(ask, stream, client):
         return {"response_format": {"type": "json_schema", "json_schema": named}}
 
     found = json.loads(content(ask(**wanted(schema))))
-    assert [one["label"] for one in found["objects"]] == ["a snowman", "a balloon"]
+    assert [one["label"] for one in found["objects"]] == ["a fire", "a snowman"]
     assert json.loads(joined(stream(**wanted(schema)))["content"]) == found
     # One box alone, of which there is none.
     body = ask("", **wanted(item), grounding={"phrases": ["a cow"], "min_score": 0.99})

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 def test_a_box_is_drawn_and_described(person: Visit, shoot: Any) -> None:
     page = person.open()
-    draw(page, (0.28, 0.53, 0.46, 0.8))  # the balloon
+    draw(page, (0.15, 0.66, 0.46, 0.98))  # the hamburger
     assert page.locator("input[value=describe]").is_checked()  # drawing says what is wanted
-    assert given(page) == ["Your box 1: 28 to 46 % across, 53 to 80 % down"]
+    assert given(page) == ["Your box 1: 15 to 46 % across, 66 to 98 % down"]
     asked(page)
-    assert words(page).startswith("a balloon")
+    assert words(page).startswith("a hamburger")
     shoot(page, "09-describe-a-box")
 
 
 def test_a_box_is_asked_about(person: Visit) -> None:
     page = person.open()
     choose(page, "ask")
-    draw(page, (0.12, 0.05, 0.45, 0.47))
+    draw(page, (0.06, 0.06, 0.45, 0.57))
     asked(page, words="What is this?")
     assert "snowman" in words(page)
 
