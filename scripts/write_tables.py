@@ -51,27 +51,28 @@ MORE_ROWS = (  # of worlds that have attributes
 )
 
 
-EARLIER = (  # what the same figures were before, where that was measured
-    ("the first edition, same scenes", ROOT / "results/embedded-first-here.json"),
-    ("the first edition, its own world", ROOT / "results/embedded-first.json"),
+BESIDE = (  # the same figures of others, where they were measured
+    ("first edition, same scenes", ROOT / "results/embedded-first-here.json"),
+    ("this one, first edition's world", ROOT / "results/embedded-model-first-world.json"),
+    ("first edition, its own world", ROOT / "results/embedded-first.json"),
 )
 
 
 def table(measured: dict[str, Any]) -> str:
-    """The figures as Markdown, each with its 95 % interval, and beside them those of before."""
-    earlier = {words: json.loads(file.read_text()) for words, file in EARLIER if file.is_file()}
+    """The figures as Markdown, each with its 95 % interval, and those of others beside them."""
+    beside = {words: json.loads(file.read_text()) for words, file in BESIDE if file.is_file()}
     lines = [
         f"{measured['count']:,} scenes of seed {measured['seed']}, never trained on:",
         "",
-        f"| figure | | 95 % interval |{''.join(f' {words} |' for words in earlier)}",
-        f"|---|---|---|{'---|' * len(earlier)}",
+        f"| figure | | 95 % interval |{''.join(f' {words} |' for words in beside)}",
+        f"|---|---|---|{'---|' * len(beside)}",
     ]
     for words, path in ROWS + (MORE_ROWS if "attributes" in measured else ()):
         *rooms, name = path
         low, high = figure(measured, *rooms, f"{name}_interval")
         row = [words, f"{figure(measured, *path):.3f}", f"{low:.3f} to {high:.3f}"]
-        before = [figure(one, *path) for one in earlier.values()]
-        row += ["-" if value is None else f"{value:.3f}" for value in before]
+        others = [figure(one, *path) for one in beside.values()]
+        row += ["-" if value is None else f"{value:.3f}" for value in others]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
