@@ -102,7 +102,7 @@ def train(folder: Path, words: Sequence[str], most_s: float | None) -> dict[str,
         "command": " ".join(["kosmos2", *shown]),
         "seconds": round(seconds, 1),
         "core_seconds": round(core_seconds, 1),
-        "steps": steps[-1]["whole"],
+        "steps": sum({line["stage"]: line["steps"] for line in steps}.values()),
         "rows_a_second": round(sum(line["rows_per_s"] for line in steps) / len(steps), 1),
     }
 
