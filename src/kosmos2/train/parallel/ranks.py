@@ -137,7 +137,7 @@ class Ranks(Alone):
         """Part from the other processes, which may have failed and not be listening any more.
 
         torch keeps gloo's threads beyond the group's end. One that lets go of our last tensor only
-        while Python ends takes the process down with SIGABRT, so what can be freed is freed now.
+        while Python ends may take the process down with SIGABRT, so what can be freed is freed now.
         """
         gc.collect()
         dist.destroy_process_group()
