@@ -52,6 +52,14 @@ def example(name: str = "snowman") -> bytes:
     return (EXAMPLES / f"{name}.jpg").read_bytes()
 
 
+PART = {"type": "image_url", "image_url": {"url": data_url(example(), "jpeg"), "detail": "low"}}
+
+
+def user(words: str, *parts: Any) -> dict[str, Any]:
+    """A message of a chat, about that scene."""
+    return {"role": "user", "content": [{"type": "text", "text": words}, PART, *parts]}
+
+
 @contextmanager
 def door(model: Kosmos2) -> Iterator[Any]:
     """A client of an app around the model."""
@@ -64,6 +72,14 @@ def door(model: Kosmos2) -> Iterator[Any]:
     settings = Settings(open=True, limits=Limits(decode_workers=1))
     with TestClient(create_app(settings, model=model), base_url="http://127.0.0.1") as client:
         yield client
+
+
+def assert_refused(reply: Any, status: int, code: str, param: str | None) -> None:
+    """Whether a reply says so, in the shape that errors have."""
+    assert reply.status_code == status, reply.text
+    error = reply.json()["error"]
+    assert (error["code"], error["param"]) == (code, param)
+    assert set(error) == {"message", "type", "param", "code"}
 
 
 def events(text: str) -> list[tuple[str, str]]:
