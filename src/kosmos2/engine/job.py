@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from itertools import accumulate
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from kosmos2.config import TextConfig
+from kosmos2.engine.filters import Filter, has_role
 from kosmos2.engine.likeliest import Place
 from kosmos2.engine.loop import Writer
 from kosmos2.engine.request import Request
@@ -66,8 +67,7 @@ class Job:
         self._counted = list(accumulate(id != config.pad for id in row.prompt))
         self._config = config
         self._foresee = foresee
-        # Asked once: to find out what a filter can takes longer than to let it.
-        self._forcing = [each for each in row.filters if isinstance(each, Forcing)]
+        self._forcing = [each for each in row.filters if _forces(each)]
         self.forecast()
 
     @property
@@ -174,3 +174,7 @@ class Job:
                         )
                 return ids
         return ()
+
+
+def _forces(each: Filter) -> TypeGuard[Forcing]:
+    return has_role(type(each), Forcing)

@@ -93,9 +93,14 @@ class Admission:
         self.inside += 1
         self._idle.clear()
 
+    def _take(self) -> bool:
+        """A turn for who need not wait for one; whether there is."""
+        free = self.running < self._limits.running and not self._waiting
+        self.running += free
+        return free
+
     async def _turn(self) -> None:
-        if self.running < self._limits.running and not self._waiting:
-            self.running += 1
+        if self._take():
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
@@ -140,6 +145,12 @@ class Place:
     async def __aenter__(self) -> Self:
         self._admission._enter()
         return self
+
+    def begin(self) -> bool:
+        """Take the turn if nobody is before us; whether it is ours."""
+        if self._began is None and self._admission._take():
+            self._began = time.monotonic()
+        return self._began is not None
 
     async def turn(self) -> None:
         """Wait for the turn; at once, if it has come already.

@@ -96,7 +96,9 @@ class Guard:
             rest = _Rest(data, receive)
             stack.callback(rest.close)
             if admitted:  # only now, so that many who send slowly cannot fill the line
-                await rest.wait(await stack.enter_async_context(self._desk.admission.enter()))
+                place = await stack.enter_async_context(self._desk.admission.enter())
+                if not place.begin():
+                    await rest.wait(place)
             await self._app(scope, rest, reply)
 
     async def _refuse(

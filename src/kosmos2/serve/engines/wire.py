@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Hashable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ Array = Float32[np.ndarray, "*any"]
 Sent = tuple[int, float, float | None, Any, Any]
 
 _LENGTH: Final = struct.Struct(">I")
+_OPTIONS: Final = tuple(field.name for field in fields(Options))
 _KINDS: Final = {
     kind.__name__: kind
     for kind in (Busy, Cancelled, ConfigError, EngineError, InputError, Late, PromptError)
@@ -65,7 +66,7 @@ def note_of_request(request: Request) -> dict[str, Any]:
         "slots": request.slots,
         "prefix_key": request.prefix_key,
         "prefix_length": request.prefix_length,
-        "options": asdict(request.options),
+        "options": {name: getattr(request.options, name) for name in _OPTIONS},
         "stop_ids": sorted(request.stop_ids),
         "no_repeat_ngram_size": request.no_repeat_ngram_size,
         "filters": [_note_of_filter(each) for each in request.filters],
