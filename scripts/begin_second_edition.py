@@ -3,7 +3,7 @@
     mkdir first && git archive c606c17 src/kosmos2/assets/demo | tar -x -C first
     python scripts/begin_second_edition.py first/src/kosmos2/assets/demo start
     kosmos2 train results/embedded-recipe.toml --model start --out runs/second
-    kosmos2 train results/embedded-recipe-2.toml --model runs/second/model --out runs/demo
+    kosmos2 train results/embedded-recipe-2.toml --model runs/second/model --out runs/third
 
 Positions of patches are stretched, a word that both know keeps its embedding, one that is new gets
 one near the middle of the others, and everything else is as it was.
@@ -13,6 +13,7 @@ Shapes: W words and tags, D text width, P patches, V vision width.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from kosmos2.train.new_words import beside
 from kosmos2.train.recipe.shipped import named
 from kosmos2.weights.load import load_network
 
+SIDE_PX = 192  # of its pictures until `enlarge_pictures.py`
 POSITIONS, WORDS = "vision.positions.weight", "decoder.words.weight"
 
 
@@ -61,11 +63,11 @@ def main() -> None:
     wishes = reader.parse_args()
     first = load_network(wishes.first, dtype=torch.float32).state_dict()
     old, new = Tokenizer.load(wishes.first), vocabulary.build()
-    config = named("demo").model.config
-    assert config is not None
-    side = config.vision.image_size // config.vision.patch_size
+    recipe = named("demo").model.config
+    assert recipe is not None
+    config = replace(recipe, vision=replace(recipe.vision, image_size=SIDE_PX))
     state = first | {
-        POSITIONS: stretched(first[POSITIONS], side),
+        POSITIONS: stretched(first[POSITIONS], config.vision.side),
         WORDS: with_words(first[WORDS], pieces(old), pieces(new)),
     }
     assert len(state[WORDS]) == new.size

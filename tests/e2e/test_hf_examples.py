@@ -124,7 +124,7 @@ def test_the_vectors_have_the_shapes_of_the_embedded_model(tmp_path):
     assert shapes["image_embeds"] == [1, 64, width]
     assert shapes["hidden_states"] == 4 + 1
     assert shapes["attentions"] == [1, 4, tokens, tokens]
-    assert shapes["projection_attentions"] == [1, 4, 64, 145 + 64]
+    assert shapes["projection_attentions"] == [1, 4, 64, 257 + 64]
     assert shapes["vision"] == [1, 145, 320]
 
 

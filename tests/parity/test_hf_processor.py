@@ -298,5 +298,5 @@ def test_the_embedded_model_is_read_alike() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", notices.Notice)
         ours = Kosmos2Processor.from_pretrained("demo")(**call, return_tensors="pt")
-    assert ours.pixel_values.shape == (1, 3, 192, 192)
+    assert ours.pixel_values.shape == (1, 3, 256, 256)
     assert not difference(ours, theirs(**call, return_tensors="pt"))

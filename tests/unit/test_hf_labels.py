@@ -44,7 +44,7 @@ def test_a_batch_has_what_forward_wants_padded_on_the_right(processor) -> None:
     batch = processor.training_batch([IMAGE] * 2, prompts, [SAID, "a dog"])
     names = "input_ids", "attention_mask", "image_embeds_position_mask", "pixel_values", "labels"
     assert set(batch) == {*names}
-    assert batch.pixel_values.shape == (2, 3, 192, 192)
+    assert batch.pixel_values.shape == (2, 3, 256, 256)
     assert len({batch[name].shape for name in names if name != "pixel_values"}) == 1
     for row, prompt in enumerate(prompts):
         asked = processor(images=IMAGE, text=prompt)

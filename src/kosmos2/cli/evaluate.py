@@ -21,7 +21,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--count", type=whole(1), default=1000, metavar="N", help="(%(default)s)")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="S", help="(%(default)s)")
     parser.add_argument(
-        "--world", metavar="W", help="first, second or new (what the embedded model was taught in)"
+        "--world",
+        metavar="W",
+        help="first, second, new or small (that of the embedded model)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document, no more")
     words.model_options(parser)

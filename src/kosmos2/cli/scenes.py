@@ -19,7 +19,9 @@ def add(commands: Commands) -> None:
         "--size", type=whole(16), default=448, metavar="PX", help="width and height (%(default)s)"
     )
     parser.add_argument(
-        "--world", metavar="W", help="first, second or new (what the embedded model was taught in)"
+        "--world",
+        metavar="W",
+        help="first, second, new or small (that of the embedded model)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the scenes in DIR")
 

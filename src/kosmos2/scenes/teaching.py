@@ -8,7 +8,6 @@ from kosmos2.scenes.sentences import Example, Link
 
 # Where a whole lesson hangs on one token of the answer, that token counts more.
 WEIGHTS = {"count": 4.0, "presence": 3.0, "colour": 3.0}
-_ABSENT = 3.0  # its answer is `</s>` alone
 
 
 def lesson_of(example: Example) -> Lesson:
@@ -17,10 +16,9 @@ def lesson_of(example: Example) -> Lesson:
         Linked(part.words, part.boxes) if isinstance(part, Link) else Words(part)
         for part in example.answer
     )
-    weight = _ABSENT if example.task == "absent" else WEIGHTS.get(example.kind, 1.0)
     return Lesson(
         (Said(example.prompt.parts, learn=False), Said(answer, learn=True)),
         task=example.task,
         grounded=example.prompt.markup.startswith("<grounding>"),
-        weight=weight,
+        weight=WEIGHTS.get(example.kind, 1.0),
     )

@@ -30,7 +30,7 @@ def lessons(scene: Scene, rng: np.random.Generator) -> list[Example]:
         chosen += some(rng, attributes.by_size(scene), 2)
     chosen += _questions(scene, rng, grounded=grounded)
     chosen += _absent(scene, rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         chosen.append(sentences.detailed(scene, grounded=grounded))
     if rng.random() < 0.15:
         chosen.append(sentences.brief(scene, grounded=grounded))
