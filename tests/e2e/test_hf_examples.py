@@ -125,7 +125,7 @@ def test_the_vectors_have_the_shapes_of_the_embedded_model(tmp_path):
     assert shapes["hidden_states"] == 4 + 1
     assert shapes["attentions"] == [1, 4, tokens, tokens]
     assert shapes["projection_attentions"] == [1, 4, 64, 257 + 64]
-    assert shapes["vision"] == [1, 145, 320]
+    assert shapes["vision"] == [1, 257, 320]
 
 
 def test_a_network_of_own_sizes_is_saved_and_read_back(tmp_path):
