@@ -110,10 +110,12 @@ def train(folder: Path, words: Sequence[str], most_s: float | None) -> dict[str,
 def measure(model: str, count: int) -> dict[str, Any]:
     """New and old nouns, on scenes that nothing was learnt from."""
     loaded = Kosmos2.load(model, batch=64)
-    return {
+    found = {
         "new": evaluate(loaded, count=count, seed=NEW_SEED, world=NEW),
         "old": evaluate(loaded, count=2 * count, seed=OLD_SEED, world=SHIPPED),
     }
+    # Where the run lay is nobody's business.
+    return {which: one | {"model": Path(model).name} for which, one in found.items()}
 
 
 def plain(measured: dict[str, Any], which: str) -> float:
