@@ -71,7 +71,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 def decoded(model: Kosmos2, seed: int = 0) -> Decoded:
     side = model.config.vision.image_size
-    pixels = np.random.default_rng(seed).normal(size=(3, side, side)).astype(np.float32)
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     return Decoded(width=60, height=40, rotated=0, digest=f"picture {seed}", pixels=pixels)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,9 +125,9 @@ def test_pictures_and_phrases_are_those_of_an_engine_in_this_process(
 ) -> None:
     inside = Inside(model, slots=4)
     side = model.config.vision.image_size
-    pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
-    latents = apart.look(pixels)
-    torch.testing.assert_close(latents, inside.look(pixels), atol=1e-5, rtol=1e-5)
+    squares = np.random.default_rng(1).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    latents = apart.look(squares)
+    torch.testing.assert_close(latents, inside.look(squares), atol=1e-5, rtol=1e-5)
     seen = Seen(_Picture(), latents[0], by=model.network)
     found, known = (one.locate(seen, ["a dog", "a red cup"], best=2) for one in (apart, inside))
     assert [one.phrase for one in found] == ["a dog", "a red cup"]
@@ -145,10 +146,10 @@ def test_half_precision_arrives_as_it_was_sent() -> None:
     network = loud_network(Config.tiny(vocabulary=tokenizer.size), 5).to(torch.bfloat16)
     model = Kosmos2(network, tokenizer, name="random")
     side = model.config.vision.image_size
-    pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+    squares = np.random.default_rng(1).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     engine = Apart(model, slots=4, threads=1)
-    latents = engine.look(pixels)
-    assert torch.equal(latents, Inside(model, slots=4).look(pixels).float())
+    latents = engine.look(squares)
+    assert torch.equal(latents, Inside(model, slots=4).look(squares).float())
     (found,) = engine.locate(Seen(_Picture(), latents[0], by=network), ["a dog"])
     assert found.boxes
     engine.close(0.0)

@@ -79,12 +79,13 @@ def test_a_token_keeps_every_digit(token):
     assert wire.token_of_sent(note["token"]) == token
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.uint8])
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (0, 5), (1,)])
-def test_an_array_comes_whole(shape):
-    array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+def test_an_array_comes_whole(shape, kind):
+    array = (100 * np.random.default_rng(0).random(size=shape)).astype(kind)
     note, found = wire.unpack(wire.pack({"do": "look", "number": 3}, array))
     assert note["do"] == "look"
-    assert found.shape == shape
+    assert (found.shape, found.dtype) == (shape, kind)
     assert np.array_equal(found, array)
     assert found.flags.writeable
     turned = np.ascontiguousarray(array).T

@@ -16,7 +16,7 @@ import pytest
 import bombs
 from kosmos2.config import VisionConfig
 from kosmos2.errors import EngineError
-from kosmos2.images import open_picture, to_pixels
+from kosmos2.images import open_picture, squashed
 from kosmos2.result import Grounded
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.pictures import Decoded, Pictures
@@ -73,8 +73,8 @@ def test_the_six_formats_give_the_pixels_of_the_plain_road(opener: Opener, kind:
     data = bombs.good(kind)
     found = opener.open(bombs.data_url(data))
     assert (found.width, found.height, found.rotated) == (30, 20, 0)
-    assert found.pixels.dtype == np.float32
-    assert np.array_equal(found.pixels, to_pixels(open_picture(data), VISION))
+    assert found.pixels.dtype == np.uint8
+    assert np.array_equal(found.pixels, squashed(open_picture(data), VISION.image_size))
     assert found.pixels.flags.writeable
 
 
@@ -85,7 +85,7 @@ def test_odd_pictures_are_read_and_read_alike(opener: Opener, name: str) -> None
     found = opener.open(bombs.data_url(data, "image/jpeg"))
     assert (found.width, found.height) == (30, 20)
     assert found.rotated == (90 if "turned" in name else 0)
-    assert np.array_equal(found.pixels, to_pixels(open_picture(data), VISION))
+    assert np.array_equal(found.pixels, squashed(open_picture(data), VISION.image_size))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -164,14 +164,14 @@ def test_many_at_once_get_each_their_own(opener: Opener) -> None:
         return await asyncio.gather(*(opener.pictures.open(u, param=PLACE) for u in urls))
 
     for data, found in zip(files, opener.run(all_of_them()), strict=True):
-        assert np.array_equal(found.pixels, to_pixels(open_picture(data), VISION))
+        assert np.array_equal(found.pixels, squashed(open_picture(data), VISION.image_size))
 
 
 def test_a_large_photograph_is_read_as_on_the_plain_road(opener: Opener, photo) -> None:
     data = bombs.encoded(photo.resize((3000, 2000)), "JPEG", quality=95)
     assert len(data) > 2**18, "long enough for its own thread"
     found = opener.open(bombs.data_url(data))
-    assert np.array_equal(found.pixels, to_pixels(open_picture(data), VISION))
+    assert np.array_equal(found.pixels, squashed(open_picture(data), VISION.image_size))
 
 
 def test_an_answer_may_hold_it_but_nobody_can_draw_on_it(opener: Opener) -> None:

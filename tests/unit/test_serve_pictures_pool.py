@@ -18,7 +18,7 @@ import pytest
 import bombs
 from kosmos2.config import VisionConfig
 from kosmos2.errors import EngineError
-from kosmos2.images import open_picture, to_pixels
+from kosmos2.images import open_picture, squashed
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.pictures import Decoded, Pictures, frames, pool
 from kosmos2.serve.settings import Limits
@@ -206,7 +206,7 @@ def test_a_worker_that_is_killed_once_costs_nobody_a_picture() -> None:
             await pictures.until_all_work()
             os.kill(pictures.pids[0], signal.SIGKILL)
             found = await asked
-            assert np.array_equal(found.pixels, to_pixels(open_picture(slow), VISION))
+            assert np.array_equal(found.pixels, squashed(open_picture(slow), VISION.image_size))
             assert pictures.restarts == 1
 
     asyncio.run(story())
@@ -326,7 +326,7 @@ def test_a_client_that_leaves_costs_no_process_and_mixes_up_nothing() -> None:
             gone.cancel()
             waiting.cancel()
             found = await pictures.see(bombs.data_url(other))
-            assert np.array_equal(found.pixels, to_pixels(open_picture(other), VISION))
+            assert np.array_equal(found.pixels, squashed(open_picture(other), VISION.image_size))
             assert not pictures.restarts
             assert gone.cancelled()
             assert waiting.cancelled()

@@ -10,6 +10,16 @@ pixels    a Picture to the network's numbers
 
 from kosmos2.images.opening import Source, open_picture
 from kosmos2.images.picture import Limits, Picture
-from kosmos2.images.pixels import MEAN, STD, to_pixels
+from kosmos2.images.pixels import MEAN, STD, normalised, squashed, to_pixels
 
-__all__ = ["MEAN", "STD", "Limits", "Picture", "Source", "open_picture", "to_pixels"]
+__all__ = [
+    "MEAN",
+    "STD",
+    "Limits",
+    "Picture",
+    "Source",
+    "normalised",
+    "open_picture",
+    "squashed",
+    "to_pixels",
+]

@@ -40,7 +40,7 @@ __all__ = ["Answered", "Answering", "Answers", "Usage"]
 
 PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.04  # between two deliveries, for each answer on its way
 MOST_SIZES = 1024  # of pictures that are remembered; what they became takes more room
-_LOOKED_AT = np.empty((3, 0, 0), np.float32)
+_LOOKED_AT = np.empty((0, 0, 3), np.uint8)
 LIFE_S = 0.25  # between two looks at whether the engine is alive
 
 
@@ -224,7 +224,7 @@ class Answering:
             raise told(error) from error
 
     def _look(self, pixels: Sequence[Any]) -> list[torch.Tensor]:
-        looked = self.engine.look(torch.from_numpy(np.stack(pixels)))
+        looked = self.engine.look(np.stack(pixels))
         # Each by itself: one that is kept must not keep its whole batch.
         return [latents.clone() for latents in looked]
 

@@ -23,8 +23,9 @@ from concurrent.futures import Future
 from multiprocessing import Pipe
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kosmos2.config import TextConfig
@@ -130,14 +131,14 @@ class Apart:
             self._out.put((told, latents))
         return job
 
-    def look(self, pixels: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N L D"]:
+    def look(self, squares: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N L D"]:
         """What the network makes of pictures.
 
         Raises:
             EngineError: it is closed.
             Refused: the process has died.
         """
-        _, latents = self._call({"do": "look"}, pixels.float().numpy())
+        _, latents = self._call({"do": "look"}, squares)
         assert latents is not None
         return torch.from_numpy(latents)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kosmos2.engine import Engine, Request, Ticket, Token
 from kosmos2.grounder import Kosmos2, Located, Seen
+from kosmos2.images import normalised
 from kosmos2.serve.engines.making import ENDLESS
 
 
@@ -48,9 +51,9 @@ class Inside:
         """As `Engine.submit`."""
         return self.engine.submit(request, on_token=on_token, on_end=on_end)
 
-    def look(self, pixels: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N L D"]:
+    def look(self, squares: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N L D"]:
         """As `Engine.look`."""
-        return self.engine.look(pixels)
+        return self.engine.look(torch.from_numpy(normalised(squares)))
 
     def locate(self, seen: Seen, phrases: Sequence[str], **how: Any) -> list[Located]:
         """`Kosmos2.locate`, between two steps."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kosmos2.engine import Request, Token
@@ -77,7 +78,7 @@ class Making(Protocol):
         """
         ...
 
-    def look(self, pixels: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N L D"]:
+    def look(self, squares: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N L D"]:
         """What the network makes of pictures; waits for it."""
         ...
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from kosmos2.engine import Cancelled, Engine, Late, Ticket, Token
 from kosmos2.errors import Busy
 from kosmos2.grounder import Kosmos2, Seen
+from kosmos2.images import normalised
 from kosmos2.serve import memory
 from kosmos2.serve.engines import meek, wire
 from kosmos2.serve.engines.making import ENDLESS
@@ -144,17 +145,18 @@ class _Process:
         self._over[number] = error
         self._hurry = True
 
-    def _look(self, note: dict[str, Any], pixels: wire.Array | None) -> None:
+    def _look(self, note: dict[str, Any], squares: wire.Array | None) -> None:
         def look() -> tuple[Any, wire.Array]:
-            assert pixels is not None
-            return None, self._engine.look(torch.from_numpy(pixels)).float().numpy()
+            assert squares is not None
+            pixels = torch.from_numpy(normalised(squares))
+            return None, self._engine.look(pixels).float().numpy()
 
         self._answer(note["number"], look)
 
     def _locate(self, note: dict[str, Any], latents: wire.Array | None) -> None:
         def locate() -> tuple[Any, None]:
             assert latents is not None
-            picture = Decoded(**note["picture"], pixels=np.empty((3, 0, 0), np.float32))
+            picture = Decoded(**note["picture"], pixels=np.empty((0, 0, 3), np.uint8))
             seen = Seen(picture, self._latents(latents), by=self._model.network)
             found = self._engine.between(
                 lambda: self._model.locate(seen, note["phrases"], **note["how"])

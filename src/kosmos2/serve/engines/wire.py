@@ -1,6 +1,7 @@
 """What the server and the engine's process say to each other: JSON, and at most one array.
 
-A message is the length of the JSON (32 bits, big end first), the JSON, and the array's float32.
+A message is the length of the JSON (32 bits, big end first), the JSON, and the array's numbers:
+bytes (of pictures) or float32.
 Reading one runs nothing, whatever it says.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import asdict, fields
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from kosmos2.engine import Cancelled, Filter, Grammar, Late, Request, Tags, Token
 from kosmos2.errors import Busy, ConfigError, EngineError, InputError, PromptError
@@ -21,7 +22,8 @@ from kosmos2.geometry import Box
 from kosmos2.grounder import Located
 from kosmos2.options import Options
 
-Array = Float32[np.ndarray, "*any"]
+Array = Float32[np.ndarray, "*any"] | UInt8[np.ndarray, "*any"]
+_BYTES, _FLOATS = "|u1", "<f4"
 # A token as it is sent: id, logprob, location_logprob, finish, top.
 Sent = tuple[int, float, float | None, Any, Any]
 
@@ -36,9 +38,10 @@ _KINDS: Final = {
 def pack(note: dict[str, Any], array: Array | None = None) -> bytes:
     """A message."""
     if array is not None:
-        note = note | {"shape": array.shape}
+        kind = _BYTES if array.dtype == np.uint8 else _FLOATS
+        note = note | {"shape": array.shape, "kind": kind}
     written = json.dumps(note, separators=(",", ":")).encode()
-    data = b"" if array is None else np.ascontiguousarray(array, "<f4").tobytes()
+    data = b"" if array is None else np.ascontiguousarray(array, kind).tobytes()
     return b"".join((_LENGTH.pack(len(written)), written, data))
 
 
@@ -49,7 +52,8 @@ def unpack(message: bytes) -> tuple[dict[str, Any], Array | None]:
     note: dict[str, Any] = json.loads(message[_LENGTH.size : start])
     if "shape" not in note:
         return note, None
-    return note, np.frombuffer(message, "<f4", offset=start).reshape(note["shape"]).copy()
+    kind = _BYTES if note["kind"] == _BYTES else _FLOATS
+    return note, np.frombuffer(message, kind, offset=start).reshape(note["shape"]).copy()
 
 
 def note_of_request(request: Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import UInt8
 
 from kosmos2.errors import EngineError
 
@@ -24,7 +24,7 @@ class Decoded:
     height: int
     rotated: int  # degrees clockwise that the file's orientation asked for, and that were done
     digest: str
-    pixels: Float[np.ndarray, "3 S S"] = field(repr=False)
+    pixels: UInt8[np.ndarray, "S S 3"] = field(repr=False)  # squashed, in the colours it has
     name: str = "the picture"
 
     def jpeg(self) -> bytes:

@@ -110,11 +110,9 @@ class Pool:
                 if self._closed and task.cancelled():  # the pool has gone, not the client
                     raise Refused("draining") from None
                 raise
-            shape = (3, self._side, self._side)
+            square = np.frombuffer(pixels, np.uint8).reshape(self._side, self._side, 3).copy()
             width, height, rotated = (reply[name] for name in _SIZE)
-            return Decoded(
-                width, height, rotated, digest, np.frombuffer(pixels, "<f4").reshape(shape).copy()
-            )
+            return Decoded(width, height, rotated, digest, square)
         raise Refused("worker_died", param=param)
 
     async def _serve(
@@ -156,7 +154,7 @@ class Pool:
 
     @property
     def _pixel_bytes(self) -> int:
-        return 3 * self._side**2 * np.dtype(np.float32).itemsize
+        return 3 * self._side**2
 
     async def _replace(self, worker: _Worker) -> None:
         await worker.kill()
