@@ -1,4 +1,4 @@
-"""The same weights for pictures of another size: what the embedded model ended its training from.
+"""The same weights for pictures of another size: how the embedded model's last training began.
 
     mkdir before && git archive 1be21f5 src/kosmos2/assets/demo | tar -x -C before
     python scripts/enlarge_pictures.py before/src/kosmos2/assets/demo start 256

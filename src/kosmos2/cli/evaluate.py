@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--world",
         metavar="W",
-        help="first, second, new or small (that of the embedded model)",
+        help="first, second, new or small (the one the embedded model knows: second)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document, no more")
     words.model_options(parser)

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--world",
         metavar="W",
-        help="first, second, new or small (that of the embedded model)",
+        help="first, second, new or small (the one the embedded model knows: second)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the scenes in DIR")
 
