@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 
 import pytest
 
@@ -45,3 +47,32 @@ def test_it_goes_on_until_cancelled(monkeypatch: pytest.MonkeyPatch):
 def test_without_such_a_library_it_ends_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "trimmer", lambda: None)
     asyncio.run(asyncio.wait_for(memory.give_back(3600.0), 30))
+
+
+COUNTED = """
+import resource, sys
+from kosmos2.serve import memory
+
+memory.keep_large_apart(4 * 2**20)
+if sys.argv[1] == "kept":
+    memory.keep_free_pages()
+for _ in range(3):  # what a look takes, let go again
+    held = [bytearray(2**20) for _ in range(8)]
+    del held
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    held = [bytearray(2**20) for _ in range(8)]
+    del held
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(memory.trimmer() is None, reason="this C library has no mallopt")
+def test_pages_that_are_wanted_again_are_kept():
+    def new_pages(how: str) -> int:
+        ran = subprocess.run(
+            [sys.executable, "-c", COUNTED, how], capture_output=True, text=True, check=True
+        )
+        return int(ran.stdout)
+
+    assert new_pages("kept") * 10 < new_pages("given back")

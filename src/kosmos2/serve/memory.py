@@ -22,7 +22,8 @@ from collections.abc import Callable
 EVERY_S = 20.0
 SHAPES = 128  # that are remembered
 LARGE = 64 * 2**10  # bytes from which a piece has pages of its own
-_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h; once set, it no longer grows by itself
+KEPT = 64 * 2**20  # bytes free at the end of the heap that a process of tensors holds on to
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h; once one is set, neither grows by itself
 
 
 def library() -> ctypes.CDLL | None:
@@ -47,6 +48,17 @@ def keep_large_apart(least: int = LARGE) -> None:
     found = library()
     if found is not None:
         found.mallopt(_MMAP_THRESHOLD, least)
+
+
+def keep_free_pages(most: int = KEPT) -> None:
+    """From now on so many bytes that are free stay, until `trimmer` gives them back.
+
+    With a threshold set for large pieces glibc keeps 128 KiB. What the tower needs for a picture
+    then comes from the system and goes back to it a hundred times a look, page by page.
+    """
+    found = library()
+    if found is not None:
+        found.mallopt(_TRIM_THRESHOLD, most)
 
 
 def remember_few_shapes(most: int = SHAPES) -> None:

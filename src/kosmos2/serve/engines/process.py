@@ -50,6 +50,7 @@ def run(model: Kosmos2, pipe: Connection, *, slots: int, threads: int) -> NoRetu
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         memory.keep_large_apart(LARGE)
+        memory.keep_free_pages()
         every = torch.get_num_threads()
         torch.set_num_threads(threads)
         _Process(model, pipe, slots, threads=threads, every=every).live()
