@@ -81,10 +81,11 @@ def int4(weight: Tensor, group: int) -> Way:
 def int4_kernel(weight: Tensor, group: int) -> Way:
     """`_weight_int4pack_mm_for_cpu` alone, whatever the number of rows."""
     packed, grid, size = numbers.to_int4(weight, group)
+    here = kernels.Ordered(packed, kernels.block_here() or numbers.BLOCK).weights
 
     def way(x: Tensor) -> Tensor:
         rows, scale = numbers.to_bytes(x)
-        return kernels._by_int4pack(rows, packed, grid).mul_(size).mul_(scale)
+        return kernels._by_int4pack(rows, here, grid).mul_(size).mul_(scale)
 
     return way
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from kosmos2.model.quantised import (
     numbers,
     quantise,
 )
+from kosmos2.model.quantised.fbgemm import Halved
 from networks import loud_network
 
 # Sizes that int4's blocks and groups divide; those of Config.tiny() they do not.
@@ -59,6 +61,7 @@ def kind(request):
 def without_kernels(monkeypatch):
     """A processor that has none of them."""
     monkeypatch.setattr(kernels, "counts_right", lambda kernel: False)
+    monkeypatch.setattr(kernels, "block_here", lambda: None)
 
 
 def test_a_weight_is_at_most_half_a_step_off():
@@ -115,19 +118,27 @@ def test_int4_numbers_always_fit_in_a_byte(low, high, seed):
 
 def test_packing_steps_into_blocks_loses_nothing():
     steps = torch.randint(0, 16, (192, 96), dtype=torch.uint8)
-    packed = numbers.to_blocks(steps)
-    assert packed.numel() * 2 == steps.numel()
-    assert torch.equal(numbers.from_blocks(packed), steps)
+    for block in (numbers.BLOCK, kernels.NARROW):
+        packed = numbers.to_blocks(steps, block)
+        assert packed.numel() * 2 == steps.numel()
+        assert torch.equal(numbers.from_blocks(packed, block), steps)
+    assert not torch.equal(numbers.to_blocks(steps), packed)
 
 
-def test_both_ways_from_int4_to_int8_agree():
+def test_every_way_from_int4_to_int8_agrees():
     packed, grid, _ = numbers.to_int4(random_weight(192, 96), 32)
     turned = kernels.blocks_to_int8(packed, grid)
     assert torch.equal(turned.T, numbers.from_int4(packed, grid))
+    narrow = kernels.Ordered(packed)
+    assert torch.equal(kernels.blocks_to_int8(narrow.weights, grid, narrow.block), turned)
+    assert torch.equal(narrow.plain(), packed)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])
-@pytest.mark.parametrize("kernel", [kernels._by_packed, kernels._by_int_mm])
+@pytest.mark.parametrize(
+    "kernel",
+    [kernels._by_packed, kernels._by_fbgemm, kernels._by_halves, kernels._by_int_mm],
+)
 def test_an_int8_kernel_gives_the_plain_sums(kernel, rows):
     need(kernel)
     x, whole = random_bytes(rows, 520), numbers.to_int8(random_weight(77, 520))[0]
@@ -137,18 +148,50 @@ def test_an_int8_kernel_gives_the_plain_sums(kernel, rows):
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 17, kernels.MANY])
 @pytest.mark.parametrize("group", [32, 64, 128])
 def test_the_int4_kernel_gives_the_plain_sums(rows, group):
-    need(kernels._by_int4pack)
+    if (block := kernels.block_here()) is None:
+        pytest.skip("torch has no kernel for int4 on this processor, or none that counts right")
     x = random_bytes(rows, 512)
     packed, grid, _ = numbers.to_int4(random_weight(128, 512), group)
     expected = numbers.plain_product(x, numbers.from_int4(packed, grid)).bfloat16().float()
-    assert torch.equal(kernels._by_int4pack(x, packed, grid), expected)
+    here = kernels.Ordered(packed, block).weights
+    assert torch.equal(kernels._by_int4pack(x, here, grid), expected)
+    assert torch.equal(kernels.product4(x, here, grid, block), expected)
     assert torch.equal(kernels.product4(x, packed, grid), expected)
 
 
+WITHOUT_VNNI = [
+    (kernels._by_fbgemm, Halved),
+    (kernels._by_halves, partial(kernels.Packed, halving=True)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "pack"), WITHOUT_VNNI, ids=["fbgemm", "onednn"])
+def test_halved_activations_count_the_same(kernel, pack):
+    need(kernel)
+    x, weight = random_bytes(5, 520), random_weight(77, 520)
+    whole, size = numbers.to_int8(weight)
+    packed = pack(whole, size)
+    expected = numbers.plain_product(x, whole) * size
+    torch.testing.assert_close(packed.product(x), expected, rtol=2e-6, atol=0)
+    assert torch.equal(packed.plain(), whole)
+
+
 def test_packed_weights_can_be_unpacked():
-    need(kernels._by_packed)
     whole, size = numbers.to_int8(random_weight(48, 48))
-    assert torch.equal(kernels.Packed(whole, size).plain(), whole)
+    packed = kernels.packed8(whole, size)
+    if packed is None:
+        pytest.skip("no kernel for int8 counts right on this processor")
+    assert torch.equal(packed.plain(), whole)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"), [("_by_fbgemm", Halved), ("_by_halves", kernels.Packed)]
+)
+def test_the_first_kernel_that_counts_right_is_taken(monkeypatch, kernel, kind):
+    need(getattr(kernels, kernel))
+    right = getattr(kernels, kernel)
+    monkeypatch.setattr(kernels, "counts_right", lambda one: one is right)
+    assert isinstance(kernels.packed8(*numbers.to_int8(random_weight(48, 48))), kind)
 
 
 def test_a_kernel_that_counts_wrong_is_not_used():
@@ -183,6 +226,23 @@ def test_a_layer_is_the_same_without_kernels(which, rows, request):
     request.getfixturevalue("without_kernels")
     plain.unsettle()
     assert torch.allclose(plain(x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_int4_weights_in_another_order_are_the_same_layer(monkeypatch):
+    (_, layer), (_, narrow) = list(layers())[1], list(layers())[1]
+    narrow.unsettle()
+    monkeypatch.setattr("kosmos2.model.quantised.int4.block_here", lambda: kernels.NARROW)
+    narrow.settle()
+    assert narrow.packed is not None
+    assert narrow.weight_int4 is None
+    for rows in (2, 60):
+        x = torch.randn(rows, 96)
+        assert torch.equal(narrow(x), layer(x))
+    stored, expected = narrow.state_dict(), layer.state_dict()
+    assert stored.keys() == expected.keys()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in expected.items())
+    narrow.load_state_dict(expected)
+    assert torch.equal(narrow(x), layer(x))
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=KINDS)

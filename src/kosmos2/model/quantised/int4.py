@@ -12,8 +12,8 @@ import torch
 from jaxtyping import BFloat16, Float, Float32, UInt8
 from torch import Tensor, nn
 
-from kosmos2.model.quantised.frozen import Frozen, applied
-from kosmos2.model.quantised.kernels import product4
+from kosmos2.model.quantised.frozen import Frozen, Packing, applied
+from kosmos2.model.quantised.kernels import Ordered, block_here, product4
 from kosmos2.model.quantised.numbers import BLOCK, to_int4
 
 GROUP = 32  # inputs that share their steps; the kernel knows 32, 64, 128 and 256
@@ -22,7 +22,7 @@ GROUP = 32  # inputs that share their steps; the kernel knows 32, 64, 128 and 25
 class Int4Linear(Frozen):
     """`nn.Linear` with half a byte for each weight."""
 
-    weight_int4: UInt8[Tensor, "N half_K"]  # in blocks
+    weight_int4: UInt8[Tensor, "N half_K"] | None  # in blocks; None once they are in another order
     weight_grid: BFloat16[Tensor, "G N 2"]  # width and middle of the steps, whole numbers
     weight_size: Float32[Tensor, " N"]  # what one is worth
 
@@ -42,6 +42,7 @@ class Int4Linear(Frozen):
         self.register_buffer("weight_size", torch.empty(outputs, dtype=torch.float32))
         self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype), False) if bias else None
         self.group = group
+        self.packed: Ordered | None = None
 
     @staticmethod
     def suits(inputs: int, outputs: int, group: int = GROUP) -> bool:
@@ -52,9 +53,29 @@ class Int4Linear(Frozen):
         """Take over the weights, rounded."""
         self.weight_int4, self.weight_grid, self.weight_size = to_int4(weight, self.group)
 
+    def settle(self) -> None:
+        """Have the weights in the order that this processor reads; they are then the only ones."""
+        weights, here = self.weight_int4, block_here()
+        if weights is not None and weights.device.type == "cpu" and here not in (None, BLOCK):
+            self.packed, self.weight_int4 = Ordered(weights, here), None
+
+    def unsettle(self) -> None:
+        """Back to the order of files."""
+        if self.packed is not None:
+            self.weight_int4, self.packed = self.packed.plain(), None
+
+    def stored(self) -> dict[str, Packing]:
+        """The weights, while they are in another order."""
+        return {} if self.packed is None else {"weight_int4": self.packed}
+
     def forward(self, x: Float[Tensor, "*any K"]) -> Float[Tensor, "*any N"]:
         """As `nn.Linear`."""
         return applied(x, self._product, self.bias)
 
     def _product(self, numbers: UInt8[Tensor, "M K"]) -> Float32[Tensor, "M N"]:
-        return product4(numbers, self.weight_int4, self.weight_grid).mul_(self.weight_size)
+        if self.packed is not None:
+            sums = product4(numbers, self.packed.weights, self.weight_grid, self.packed.block)
+        else:
+            assert self.weight_int4 is not None
+            sums = product4(numbers, self.weight_int4, self.weight_grid)
+        return sums.mul_(self.weight_size)

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int, Int8, UInt8
 from torch import Tensor, nn
 
+from kosmos2.model.quantised.fbgemm import Halved
 from kosmos2.model.quantised.frozen import Frozen, Packing, applied
-from kosmos2.model.quantised.kernels import Packed, can_pack, product8
+from kosmos2.model.quantised.kernels import Packed, packed8, product8
 from kosmos2.model.quantised.numbers import to_int8
 
 
@@ -32,7 +33,7 @@ class Int8Linear(Frozen):
         self.register_buffer("weight_int8", torch.empty(outputs, inputs, dtype=torch.int8))
         self.register_buffer("weight_size", torch.empty(outputs, dtype=torch.float32))
         self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype), False) if bias else None
-        self.packed: Packed | Any = None  # or some rows of a larger one
+        self.packed: Packed | Halved | Any = None  # or some rows of a larger one
 
     def fill(self, weight: Float[Tensor, "N K"]) -> None:
         """Take over the weights, rounded."""
@@ -40,8 +41,10 @@ class Int8Linear(Frozen):
 
     def settle(self) -> None:
         """Pack the weights, where there is a kernel for that; they are then the only ones."""
-        if self.weight_int8 is not None and self.weight_int8.device.type == "cpu" and can_pack():
-            self.packed = Packed(self.weight_int8, self.weight_size)
+        if self.weight_int8 is None or self.weight_int8.device.type != "cpu":
+            return
+        self.packed = packed8(self.weight_int8, self.weight_size)
+        if self.packed is not None:
             self.weight_int8 = None
 
     def unsettle(self) -> None:
@@ -49,13 +52,15 @@ class Int8Linear(Frozen):
         if self.packed is not None:
             self.weight_int8, self.packed, self.together = self.packed.plain(), None, None
 
-    def pack_with(self, layers: Sequence[Int8Linear]) -> Packed:
+    def pack_with(self, layers: Sequence[Int8Linear]) -> Packed | Halved:
         """The weights of all of these, one after the other."""
         sizes = torch.cat([layer.weight_size for layer in layers])
-        return Packed(torch.cat([layer.packed.plain() for layer in layers if layer.packed]), sizes)
+        whole = packed8(torch.cat([layer.packed.plain() for layer in layers]), sizes)
+        assert whole is not None, "what was packed one by one can be packed together"
+        return whole
 
     def answer(
-        self, x: Float[Tensor, "*any K"], packed: Packed, bias: Tensor | None
+        self, x: Float[Tensor, "*any K"], packed: Packed | Halved, bias: Tensor | None
     ) -> Float[Tensor, "*any more"]:
         """What the layer would say if it had these weights."""
         weights = (lambda: (packed.plain(), packed.size)) if self.passes else None
@@ -98,8 +103,8 @@ class Int8Words(Frozen):
         self.register_buffer("weight_int8", torch.empty(words, width, dtype=torch.int8))
         self.register_buffer("weight_size", torch.empty(words, dtype=torch.float32))
         self.dtype = dtype  # in which words are given
-        self.packed: Packed | None = None
-        self._part: tuple[range, Packed] | None = None
+        self.packed: Packed | Halved | None = None
+        self._part: tuple[range, Packed | Halved] | None = None
 
     def fill(self, weight: Float[Tensor, "W D"]) -> None:
         """Take over the weights, rounded."""
@@ -107,8 +112,8 @@ class Int8Words(Frozen):
 
     def settle(self) -> None:
         """Pack the weights, where there is a kernel for that."""
-        if self.packed is None and self.weight_int8.device.type == "cpu" and can_pack():
-            self.packed = Packed(self.weight_int8, self.weight_size)
+        if self.packed is None and self.weight_int8.device.type == "cpu":
+            self.packed = packed8(self.weight_int8, self.weight_size)
 
     def unsettle(self) -> None:
         """Forget the packed ones."""
@@ -140,10 +145,12 @@ class Int8Words(Frozen):
             return applied(x, packed.product, weights=weights)
         return applied(x, lambda numbers: product8(numbers, rows).mul_(size), weights=weights)
 
-    def _packed_part(self, words: slice) -> Packed:
+    def _packed_part(self, words: slice) -> Packed | Halved:
         which, part = range(len(self.weight_size))[words], self._part
         if part is None or part[0] != which:
-            part = self._part = which, Packed(self.weight_int8[words], self.weight_size[words])
+            packed = packed8(self.weight_int8[words], self.weight_size[words])
+            assert packed is not None, "the whole could be packed"
+            part = self._part = which, packed
         return part[1]
 
 

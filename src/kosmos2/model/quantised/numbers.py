@@ -13,7 +13,7 @@ from torch import Tensor
 ZERO = 128  # the byte that stands for nothing: bytes have no sign, activations do
 LARGEST = 127  # of a weight or an activation; -128 is left out, so that signs are worth the same
 SMALLEST_SIZE = 1e-30  # a row of zeros is divided by this instead
-BLOCK = 64  # outputs whose int4 weights lie together
+BLOCK = 64  # outputs whose int4 weights lie together, in files and where AVX-512 is
 AT_ONCE = 2**17  # numbers converted together: no second copy of a matrix, and all in cache
 NARROWER = (1.0, 0.92, 0.84)  # shares of a group's range that are tried: outliers may be cut
 
@@ -66,18 +66,18 @@ def to_int4(
     return packed, grid, sizes
 
 
-def to_blocks(steps: UInt8[Tensor, "N K"]) -> UInt8[Tensor, "N half_K"]:
-    """Two steps to a byte, in the order that torch's kernel reads where AVX-512 is.
+def to_blocks(steps: UInt8[Tensor, "N K"], block: int = BLOCK) -> UInt8[Tensor, "N half_K"]:
+    """Two steps to a byte, in the order that torch's kernel reads.
 
-    For each input of a block, byte i holds outputs i and i + 32.
+    For each input of a block, byte i holds outputs i and i + half a block.
     """
-    first, second = steps.unflatten(0, (-1, BLOCK)).transpose(1, 2).chunk(2, dim=-1)  # N/64 K 32
+    first, second = steps.unflatten(0, (-1, block)).transpose(1, 2).chunk(2, dim=-1)  # N/64 K 32
     return (first | second << 4).contiguous().view(len(steps), -1)
 
 
-def from_blocks(packed: UInt8[Tensor, "N half_K"]) -> UInt8[Tensor, "N K"]:
+def from_blocks(packed: UInt8[Tensor, "N half_K"], block: int = BLOCK) -> UInt8[Tensor, "N K"]:
     """The inverse of `to_blocks`."""
-    blocks = packed.view(len(packed) // BLOCK, -1, BLOCK // 2)
+    blocks = packed.view(len(packed) // block, -1, block // 2)
     return torch.cat([blocks & 15, blocks >> 4], dim=-1).transpose(1, 2).flatten(0, 1)
 
 
