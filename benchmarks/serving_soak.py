@@ -1,15 +1,15 @@
 """Does a server that is always at its limit stay as it is?
 
-    python benchmarks/serving_soak.py [--minutes 10] [--warm-minutes 5] [--out soak.json]
+    python benchmarks/serving_soak.py [--minutes 10] [--warm-requests 12000] [--out soak.json]
 
 More clients than are answered side by side ask without a pause: mixed streams over the shipped
 examples, half of them with pictures that have never been seen, some that leave before their answer,
 some that send what is no picture. First until all caches are full, of pictures, of beginnings and
-of how each shape is multiplied; then it counts. Every few seconds it looks at the server: memory of
-all its processes, open files, threads, tasks of the event loop, the engine and picture decoders
-(processes; `decoders` counts both). Then everybody
-goes home and it looks once more. A slope is that of the line nearest to the second half. Prints
-JSON; ends with 1 if something grew or stayed. Needs Linux.
+of how each shape is multiplied, which takes some thousand requests; then it counts. Every few
+seconds it looks at the server: memory of all its processes, open files, threads, tasks of the event
+loop, the engine and picture decoders (processes; `decoders` counts both). Then everybody goes home
+and it looks once more. A slope is that of the line nearest to the second half. Prints JSON; ends
+with 1 if something grew or stayed. Needs Linux.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,8 +52,8 @@ HELD = ("files", "threads", "tasks", "decoders")
 class Soak:
     """Clients and an observer of one server."""
 
-    def __init__(self, url: str, pid: int, *, seed: int, warm_s: float) -> None:
-        self._url, self._pid, self._warm_s = url, pid, warm_s
+    def __init__(self, url: str, pid: int, *, seed: int, warm: int) -> None:
+        self._url, self._pid, self._warm = url, pid, warm
         self._dice = random.Random(seed)
         self._known, self._fresh = mixed(url), mixed(url, fresh=True)
         self._nonsense = request_of(url, body_of(pictures()[0][:200], "What is it?"))
@@ -63,15 +63,16 @@ class Soak:
 
     async def run(self, seconds: float, clients: int) -> None:
         """All of it."""
-        warm = time.monotonic() + self._warm_s
-        await asyncio.gather(*(self._client(warm) for _ in range(clients)))
+        begun = time.monotonic()
+        await self._clients(clients, until=lambda: self.ends.total() >= self._warm)
+        self._warm_s = time.monotonic() - begun
         self.ends.clear()
         self.firsts.clear()
         await asyncio.sleep(SETTLE_S)
         self.before = await self.look(0.0)
         begun = time.monotonic()
         observer = asyncio.create_task(self._observe(begun))
-        await asyncio.gather(*(self._client(begun + seconds) for _ in range(clients)))
+        await self._clients(clients, until=lambda: time.monotonic() - begun >= seconds)
         observer.cancel()
         self.seconds = time.monotonic() - begun
         await asyncio.sleep(SETTLE_S)
@@ -99,8 +100,11 @@ class Soak:
             self.looks.append(await self.look(time.monotonic() - begun))
             print(json.dumps(self.looks[-1]), file=sys.stderr)
 
-    async def _client(self, until: float) -> None:
-        while time.monotonic() < until:
+    async def _clients(self, count: int, *, until: Callable[[], bool]) -> None:
+        await asyncio.gather(*(self._client(until) for _ in range(count)))
+
+    async def _client(self, until: Callable[[], bool]) -> None:
+        while not until():
             lot = self._dice.random()
             if lot < NONSENSE:
                 reply = await send(self._url, self._nonsense)
@@ -120,6 +124,7 @@ class Soak:
         """What came of it."""
         late = [look for look in self.looks if look["at_s"] >= self.seconds / 2]
         return {
+            "warm_requests": self._warm,
             "warm_minutes": round(self._warm_s / 60, 2),
             "minutes": round(self.seconds / 60, 2),
             "requests": self.ends.total(),
@@ -177,15 +182,13 @@ def main() -> int:
     """Run it, and write it down."""
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     reader.add_argument("--minutes", type=float, default=10.0)
-    reader.add_argument("--warm-minutes", type=float, default=5.0, help="before it counts")
+    reader.add_argument("--warm-requests", type=int, default=12_000, help="before it counts")
     reader.add_argument("--clients", type=int, default=12)
     reader.add_argument("--seed", type=int, default=0)
     reader.add_argument("--out", type=Path)
     wishes = reader.parse_args()
     with serving() as server:
-        soak = Soak(
-            server.url, server.process.pid, seed=wishes.seed, warm_s=wishes.warm_minutes * 60
-        )
+        soak = Soak(server.url, server.process.pid, seed=wishes.seed, warm=wishes.warm_requests)
         asyncio.run(soak.run(wishes.minutes * 60, wishes.clients))
         found = soak.found()
         found["exit_code"] = server.stop()

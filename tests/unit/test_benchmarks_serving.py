@@ -236,7 +236,7 @@ def test_a_soak_of_seconds_runs(results: Path, monkeypatch: pytest.MonkeyPatch) 
         pytest.skip("a soak looks at /proc, which Linux has")
     monkeypatch.setattr(soak, "SETTLE_S", 0.5)
     monkeypatch.setattr(soak, "LOOK_S", 0.5)
-    times = ["--minutes", "0.05", "--warm-minutes", "0.02"]
+    times = ["--minutes", "0.05", "--warm-requests", "20"]
     monkeypatch.setattr(sys, "argv", ["soak", *times, "--out", str(results)])
     soak.main()
     found = json.loads(results.read_text())
