@@ -205,6 +205,7 @@ def over(measured: dict[str, Any]) -> str:
 def cost(measured: dict[str, Any]) -> str:
     """What HTTP takes."""
     known, new = (measured["first_token"][name] for name in ("known", "new"))
+    late = "later" if known["later_ms"] >= 0 else "earlier"
     return (
         f"**HTTP against the bare engine**, {measured['streams']} streams of "
         f"{measured['tokens']} tokens: {measured['ratio']:.0%} of its tokens a second "
@@ -212,8 +213,7 @@ def cost(measured: dict[str, Any]) -> str:
         f"median of {measured['rounds']} rounds from {min(measured['ratios']):.2f} to "
         f"{max(measured['ratios']):.2f}; with every core the bare engine gave "
         f"{measured['engine_with_all_cores']:,.0f}). "
-        f"First token {abs(known['later_ms']):.1f} ms {'later' if known['later_ms'] >= 0 else 'earlier'} "
-        "where the picture is known "
+        f"First token {abs(known['later_ms']):.1f} ms {late} where the picture is known "
         f"({known['http_ms']:.1f} against {known['engine_ms']:.1f}), {new['later_ms']:.1f} ms "
         f"where it is new ({new['http_ms']:.1f} against {new['engine_ms']:.1f}, decoded "
         "beforehand)."
