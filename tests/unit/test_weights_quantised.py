@@ -208,9 +208,10 @@ if words.packed is not None:
     held += words.weight_int8.nbytes
 print((kib("VmHWM") - before) * 1024, held)
 """
+# Widths that 512 divides, as those of the released model: to that FBGEMM fills a matrix up.
 MIDDLE = Config(
-    vision=VisionConfig(image_size=28, patch_size=7, width=256, layers=2, heads=4, ffn_width=1024),
-    text=TextConfig(vocabulary=20_001, width=768, layers=10, heads=8, ffn_width=3072, positions=64),
+    vision=VisionConfig(image_size=28, patch_size=7, width=512, layers=1, heads=4, ffn_width=1024),
+    text=TextConfig(vocabulary=16_001, width=1024, layers=6, heads=8, ffn_width=4096, positions=64),
     latents=8,
 )
 

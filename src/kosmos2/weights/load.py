@@ -202,11 +202,12 @@ def _read_in_turn(
     """Read what is small, then the matrices, each made ready to answer before the next is read."""
     network.decoder.words.to(dtype)  # nothing is there yet; it says in which type words are given
     matrices = quantised.matrices(network)
-    converted = {f"{name}.{end}" for name in matrices for end in CONVERTED}
+    ends = CONVERTED if quantised.as_in_files() else (*CONVERTED, "weight_int4")
+    converted = {f"{name}.{end}" for name in matrices for end in ends}
     rest = {name: source for name, source in sources.items() if name not in converted}
     network.load_state_dict(_read(rest, device, dtype), strict=False, assign=True)
     for name in matrices:
-        own = {end: sources[f"{name}.{end}"] for end in CONVERTED if f"{name}.{end}" in sources}
+        own = {end: sources[f"{name}.{end}"] for end in ends if f"{name}.{end}" in sources}
         tensors = _read(own, device, dtype, keep=False)
         network.get_submodule(name).load_state_dict(tensors, strict=False, assign=True)
         del tensors  # or these weights would live through the next ones' turn

@@ -3,13 +3,14 @@
 `numbers` turns weights and activations into small whole numbers and says what their product is;
 `kernels` computes the same product fast; `int8` and `int4` are the layers, `network` puts them in
 place of a network's own; `gradients` is the way back past them, for adapters. Sums of whole numbers
-are exact, so an answer is the same whatever kernel computed it and whatever other rows it was
-computed with.
+are exact, so an answer is the same whatever other rows it was computed with, and whatever kernel
+computed it but for the last rounding.
 """
 
 from kosmos2.model.quantised.frozen import FIXED, Packing
 from kosmos2.model.quantised.int4 import Int4Linear
 from kosmos2.model.quantised.int8 import Int8Linear, Int8Words
+from kosmos2.model.quantised.kernels import as_in_files
 from kosmos2.model.quantised.network import (
     KINDS,
     check_kind,
@@ -30,6 +31,7 @@ __all__ = [
     "Int8Linear",
     "Int8Words",
     "Packing",
+    "as_in_files",
     "check_kind",
     "check_passable",
     "hollow",

@@ -13,7 +13,7 @@ from jaxtyping import BFloat16, Float, Float32, UInt8
 from torch import Tensor, nn
 
 from kosmos2.model.quantised.frozen import Frozen, Packing, applied
-from kosmos2.model.quantised.kernels import Ordered, block_here, product4
+from kosmos2.model.quantised.kernels import Ordered, as_in_files, product4
 from kosmos2.model.quantised.numbers import BLOCK, to_int4
 
 GROUP = 32  # inputs that share their steps; the kernel knows 32, 64, 128 and 256
@@ -55,9 +55,9 @@ class Int4Linear(Frozen):
 
     def settle(self) -> None:
         """Have the weights in the order that this processor reads; they are then the only ones."""
-        weights, here = self.weight_int4, block_here()
-        if weights is not None and weights.device.type == "cpu" and here not in (None, BLOCK):
-            self.packed, self.weight_int4 = Ordered(weights, here), None
+        weights = self.weight_int4
+        if weights is not None and weights.device.type == "cpu" and not as_in_files():
+            self.packed, self.weight_int4 = Ordered(weights), None
 
     def unsettle(self) -> None:
         """Back to the order of files."""

@@ -96,14 +96,25 @@ class Ordered:
         """From the order of files."""
         self.shape = tuple(packed.shape)
         self.block = block
-        self.weights = to_blocks(from_blocks(packed), block)
+        self.weights = _reordered(packed, BLOCK, block)
 
     def plain(self) -> UInt8[Tensor, "N half_K"]:
         """The weights in the order of files."""
-        return to_blocks(from_blocks(self.weights, self.block))
+        return _reordered(self.weights, self.block, BLOCK)
 
     def __deepcopy__(self, memo: object) -> Ordered:
         return self
+
+
+def _reordered(
+    packed: UInt8[Tensor, "N half_K"], before: int, after: int
+) -> UInt8[Tensor, "N half_K"]:
+    """A few blocks at a time: all at once would take several times the memory of the result."""
+    found = torch.empty_like(packed)
+    for start in range(0, len(packed), BLOCK * AT_ONCE):
+        some = slice(start, start + BLOCK * AT_ONCE)
+        found[some] = to_blocks(from_blocks(packed[some], before), after)
+    return found
 
 
 def product8(numbers: UInt8[Tensor, "M K"], weights: Int8[Tensor, "N K"]) -> Float32[Tensor, "M N"]:
@@ -168,6 +179,11 @@ def block_here() -> int | None:
         if _gives(sums, _by_int4pack, numbers, to_blocks(steps, block), grid):
             return block
     return None
+
+
+def as_in_files() -> bool:
+    """Whether int4 weights stay in the order that they are stored in."""
+    return block_here() in (None, BLOCK)
 
 
 def _trial() -> tuple[UInt8[Tensor, "M K"], UInt8[Tensor, "N K"], BFloat16[Tensor, "G N 2"]]:
