@@ -194,6 +194,15 @@ def test_the_first_kernel_that_counts_right_is_taken(monkeypatch, kernel, kind):
     assert isinstance(kernels.packed8(*numbers.to_int8(random_weight(48, 48))), kind)
 
 
+def test_where_no_kernel_counts_right_the_log_says_so_once(without_kernels, caplog):
+    kernels._say_slow.cache_clear()
+    for _ in range(3):
+        assert kernels.packed8(*numbers.to_int8(random_weight(48, 48))) is None
+    assert [one.message for one in caplog.records] == [
+        "no kernel for int8 counts right on this processor; answers take longer"
+    ]
+
+
 def test_a_kernel_that_counts_wrong_is_not_used():
     assert not kernels.counts_right(lambda x, w: numbers.plain_product(x, w) + 1)
     assert not kernels.counts_right(lambda x, w: torch.ops.aten.no_such_kernel(x, w))

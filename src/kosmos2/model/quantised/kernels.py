@@ -10,6 +10,7 @@ Shapes: M rows of activations, K inputs, N outputs, G groups of inputs.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 
 import torch
@@ -26,6 +27,8 @@ from kosmos2.model.quantised.numbers import (
     plain_product,
     to_blocks,
 )
+
+log = logging.getLogger(__name__)
 
 MANY = 33  # rows from which int4 weights are better made int8 first, by measurement
 NARROW = 32  # outputs of a block, as torch's kernel for AVX2 reads them
@@ -55,9 +58,8 @@ class Packed:
         """The sum of all products, on the scale of the weights."""
         if not self._halving:
             return self._sums(numbers, ZERO)
-        halves, left_over = self._sums(torch.cat([numbers >> 1, (numbers & 1) + HALF]), HALF).chunk(
-            2
-        )
+        both = torch.cat([numbers >> 1, (numbers & 1) + HALF])
+        halves, left_over = self._sums(both, HALF).chunk(2)
         return halves.mul_(2).add_(left_over)
 
     def _sums(self, numbers: UInt8[Tensor, "M K"], zero: int) -> Float32[Tensor, "M N"]:
@@ -84,7 +86,13 @@ def packed8(weights: Int8[Tensor, "N K"], size: Float32[Tensor, " N"]) -> Packed
         return Halved(weights, size)
     if counts_right(_by_halves):
         return Packed(weights, size, halving=True)
+    _say_slow()
     return None
+
+
+@functools.cache  # once for all layers
+def _say_slow() -> None:
+    log.warning("no kernel for int8 counts right on this processor; answers take longer")
 
 
 class Ordered:
