@@ -230,7 +230,7 @@ def soak(measured: dict[str, Any]) -> str:
     )
     return (
         f"**{measured['minutes']:.0f} minutes at the limit**, after "
-        f"{measured['warm_minutes']:.0f} until the caches were full, "
+        f"{measured['warm_requests']:,} requests until the caches were full, "
         f"{measured['requests']:,} requests: "
         f"memory of all processes {before['memory_mib']:.0f} MiB before (what they share is "
         f"counted in each), {after['memory_mib']:.0f} after, "
