@@ -195,10 +195,12 @@ def over(measured: dict[str, Any]) -> str:
     """What becomes of far too many."""
     (one,) = measured["rates"]
     p50, p99, most = (f"{one['refused_ms'][name]:.0f} ms" for name in ("p50", "p99", "max"))
+    still = one["machine_still_ms"]
+    host = "" if still is None else f" (the machine itself stood still for up to {still:.0f} ms)"
     return (
         f"**{one['share']:.0f} times as many as can be answered**: {one['sent']:,} sent, "
         f"{one['answered']:,} answered, all that were let in; {one['refused']:,} refused, in {p50} "
-        f"(50th percentile) to {p99} (99th), the slowest in {most}; {one['broken']:,} lost."
+        f"(50th percentile) to {p99} (99th), the slowest in {most}{host}; {one['broken']:,} lost."
     )
 
 

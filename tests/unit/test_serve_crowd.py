@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 from typing import Any
@@ -13,6 +14,7 @@ pytest.importorskip("fastapi", reason="the server is an extra: pip install kosmo
 
 from doorway import House, Line
 from kosmos2.serve.crowd import Crowd, TurnedAway
+from kosmos2.serve.failures import Refused
 from kosmos2.serve.keys import Keys, line_for
 from kosmos2.serve.settings import Limits
 
@@ -170,3 +172,23 @@ def test_a_server_that_drains_says_so_the_long_way() -> None:
         return Crowd(house)(packet(HEAD), DATE)  # type: ignore[arg-type]
 
     assert when_full(house, work) is None
+
+
+def test_a_crowd_leaves_nothing_to_be_searched_for() -> None:
+    house, line = House(**FULL), Line([b"x" * 20])
+    when_full(house, lambda: turned_twice(house))  # what is made once and stays
+    gc.collect()
+    gc.disable()
+    try:
+        when_full(house, lambda: turned_twice(house))
+        assert when_full(house, lambda: house.hear(line, "POST", PATH, HEAD)).status == 429
+        kept = [each for each in gc.get_objects() if type(each) is Refused]
+    finally:
+        gc.enable()
+    assert not kept
+
+
+def turned_twice(house: House) -> None:
+    crowd = Crowd(house)  # type: ignore[arg-type]
+    for _ in range(2):
+        assert crowd(packet(HEAD), DATE) is not None

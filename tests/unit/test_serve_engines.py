@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,22 @@ def test_answers_are_those_of_an_engine_in_this_process(model: Kosmos2, apart: A
         assert one.job.prompt == other.job.prompt == 6
     inside.close(0.0)
     assert apart.running == apart.waiting == 0
+
+
+def test_nobody_who_listened_is_held_when_it_is_over(model: Kosmos2, apart: Apart) -> None:
+    gc.collect()
+    gc.disable()  # a ring would lie about until it is searched for
+    try:
+        heard = Heard(apart, request(model, 4)).wait()
+        assert heard.tokens
+        job, until = weakref.ref(heard.job), time.monotonic() + WAIT_S
+        heard.job.cancel()  # to no effect
+        del heard
+        while job() is not None and time.monotonic() < until:
+            time.sleep(0.001)  # `on_end` is heard just before
+        assert job() is None
+    finally:
+        gc.enable()
 
 
 def test_pictures_and_phrases_are_those_of_an_engine_in_this_process(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the server is an extra: pip install kosmos2[serve]")
 
 from doorway import JSON, LIMITS, House, Line, Said, echo
-from kosmos2.serve import bodies
+from kosmos2.serve import bodies, guard
 
 
 @pytest.mark.parametrize(
@@ -265,6 +266,58 @@ def test_who_sends_slowly_takes_no_place_in_the_line():
         await task
 
     asyncio.run(story())
+
+
+class Later(Line):
+    """A client whose body comes when it is told to."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        super().__init__(parts)
+        self.go_on = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        await self.go_on.wait()
+        return await super().receive()
+
+
+def test_who_finds_no_place_any_more_is_told_before_his_body_is_looked_at():
+    async def story() -> None:
+        app = Slow()
+        house = House(app, limits=replace(LIMITS, running=1, queued=0))
+        headers = {**JSON, "content-length": "2"}
+        late = Later([b"no"])
+        refused = asyncio.create_task(house.hear(late, "POST", "/v1/x", headers))
+        await settle()
+        first = asyncio.create_task(house.hear(Line([b"{}"]), "POST", "/v1/x", headers))
+        await app.inside.acquire()
+        late.go_on.set()
+        assert (await refused).code == "overloaded"
+        app.go_on.set()
+        assert (await first).status == 200
+        assert house.inside() == 0
+
+    asyncio.run(story())
+
+
+def test_of_many_bodies_one_is_looked_at_in_each_round_of_the_loop(monkeypatch):
+    looked: list[int] = []
+
+    async def story() -> list[int]:
+        rounds = 0
+        monkeypatch.setattr(guard, "check_json", lambda data: looked.append(rounds))
+        house = House()
+        headers = {**JSON, "content-length": "2"}
+        tasks = [
+            asyncio.create_task(house.hear(Line([b"{}"]), "POST", "/v1/x", headers))
+            for _ in range(6)
+        ]
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0)
+            rounds += 1
+        return [task.result().status for task in tasks]
+
+    assert asyncio.run(story()) == [200] * 6
+    assert len(looked) == len(set(looked)) == 6
 
 
 def test_who_leaves_while_waiting_gives_the_place_back():

@@ -64,7 +64,7 @@ class Crowd:
             with taken(scope, key, self._desk):
                 self._desk.admission.check()
         except Refused as error:
-            refused = error
+            refused = error.bare()
         if refused is None or refused.code != "overloaded":
             return None
         request_id = request_id_of(headers)

@@ -10,7 +10,7 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -65,6 +65,15 @@ class Refused(Exception):
         # Clients follow it from 1 to 60 or 120 seconds, and make up their own time otherwise.
         wait_s = 1 if retry_after_s is None and row.status in (429, 503) else retry_after_s
         self.retry_after_s = None if wait_s is None else min(max(wait_s, 1), 60)
+
+    def bare(self) -> Self:
+        """The same without its way here.
+
+        Whoever keeps an error keeps the frames that it came through, and in one of them himself:
+        a ring, which holds a request's packets until rings are searched for.
+        """
+        self.__context__ = None
+        return self.with_traceback(None)
 
 
 def told(error: BaseException) -> Refused:

@@ -19,6 +19,7 @@ from kosmos2.serve.credentials import Headers, challenge, offered, values
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.hosts import check_host, check_site
 from kosmos2.serve.keys import Caller, Key
+from kosmos2.serve.pace import Pace
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,6 +50,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, desk: Desk) -> None:
         self._app, self._desk = app, desk
         self._bodies = Bodies(desk.limits)
+        self._pace = Pace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let the app do it."""
@@ -69,7 +71,7 @@ class Guard:
             except Gone:
                 return
             except Refused as error:
-                refused = error
+                refused = error.bare()
             except Exception as error:  # noqa: BLE001 - the last place to tell it
                 failures.logged(error, request_id)
                 refused = failures.told(error)
@@ -91,14 +93,16 @@ class Guard:
             if admitted:  # a crowd is told before anything of it is read
                 self._desk.admission.check()
             data = await self._bodies.read(body, scope["headers"], receive)
-            if data:
-                check_json(data)
             rest = _Rest(data, receive)
             stack.callback(rest.close)
+            place = None
             if admitted:  # only now, so that many who send slowly cannot fill the line
                 place = await stack.enter_async_context(self._desk.admission.enter())
-                if not place.begin():
-                    await rest.wait(place)
+            if data:
+                await self._pace.turn()
+                check_json(data)
+            if place is not None and not place.begin():
+                await rest.wait(place)
             await self._app(scope, rest, reply)
 
     async def _refuse(

@@ -231,6 +231,7 @@ class Apart:
                 return False
         job.done, job.error = True, error
         job.on_end(job)
+        job.let_go()
         return True
 
     def _over(self) -> None:
@@ -288,3 +289,14 @@ class _Job:
     def cancel(self) -> bool:
         """Want no more of it; whether there was more to come."""
         return self._home.cancel(self)
+
+    def let_go(self) -> None:
+        """Of those who listened, who hold this: in a ring, all would lie about until searched for.
+
+        Something may just be on its way to them from the other thread; then nobody hears it.
+        """
+        self.on_token = self.on_end = _nobody
+
+
+def _nobody(said: object) -> None:
+    """Who listens when it is over."""
