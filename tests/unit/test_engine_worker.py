@@ -12,6 +12,7 @@ import torch
 
 from kosmos2.config import Config
 from kosmos2.engine.request import Request
+from kosmos2.engine.steps import MANY
 from kosmos2.engine.ticket import Cancelled, Late
 from kosmos2.engine.worker import Engine
 from kosmos2.errors import Busy, ConfigError, EngineError, InputError, PromptError
@@ -377,6 +378,33 @@ def test_a_fork_is_told_to_make_its_own(network):
     assert said.count("make one after the fork") == 3
     assert len(ticket.result(30.0).ids) == 20
     engine.close()
+
+
+@pytest.mark.parametrize("wide", [None, 2])
+def test_a_call_that_reads_many_tokens_has_more_threads(network, monkeypatch, wide):
+    seen: list[tuple[bool, int]] = []
+    forward = network.decoder.forward
+
+    def watched(embedded, *given, **more):
+        seen.append((embedded.shape[1] >= MANY, torch.get_num_threads()))
+        return forward(embedded, *given, **more)
+
+    monkeypatch.setattr(network.decoder, "forward", watched)
+    engine, before = by_hand(network), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        ticket = engine.submit(request(*[5] * MANY, options=Options(max_new_tokens=3)))
+        while engine.step(wide=wide):
+            assert torch.get_num_threads() == 1
+        failed = engine.submit(request(*[5] * MANY))
+        monkeypatch.setattr(network.decoder, "forward", None)
+        engine.step(wide=wide)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert isinstance(failed.error, EngineError)
+    assert len(ticket.tokens) == 3
+    assert set(seen) == {(True, wide or 1), (False, 1)}
 
 
 def test_the_figures_add_up(network):

@@ -44,6 +44,13 @@ def test_meek_steps_are_done_in_the_idle_class_and_others_here():
     assert os.sched_getscheduler(0) == os.SCHED_OTHER, "nobody else is in that class"
 
 
+def test_a_meek_step_may_be_another_one():
+    done: list[str] = []
+    one = Meek(lambda: bool(done.append("here")), lambda: not done.append("meekly"))
+    assert [one.step(meekly=meekly) for meekly in (True, False)] == [True, False]
+    assert done == ["meekly", "here"]
+
+
 def test_what_a_meek_step_raises_is_raised_here():
     steps = Steps()
     one = Meek(steps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Sequence
 
-from kosmos2.engine import passes
+from kosmos2.engine import passes, teams
 from kosmos2.engine.job import Job
 from kosmos2.engine.jobs import Jobs
 from kosmos2.engine.likeliest import Likeliest
@@ -22,6 +22,8 @@ from kosmos2.errors import Busy, EngineError
 from kosmos2.model import Network
 
 log = logging.getLogger(__name__)
+
+MANY = 32  # tokens of one call: from here on its products are worth sharing out
 
 Read = Callable[[Sequence[Job], Sequence[Piece]], list[passes.Scored]]
 
@@ -44,6 +46,7 @@ class Steps:
         self.memory = memory
         self.prefixes = prefixes
         self.static: Static | None = None  # made when it is needed
+        self.wide: int | None = None  # threads of a call that reads many tokens; None: as others
         self._is_static = static
         self._fuse = fuse
         self._likeliest = Likeliest(network.config.text.vocabulary)
@@ -109,8 +112,10 @@ class Steps:
 
     def _read_and_write(self, pieces: Sequence[Piece], read: Read) -> None:
         jobs = [self.jobs[piece.id] for piece in pieces]
+        count = sum(piece.count for piece in pieces)
         try:
-            scored = read(jobs, pieces)
+            with teams.of(self.wide if count >= MANY else None):
+                scored = read(jobs, pieces)
         except BaseException as error:
             for piece in pieces:
                 failure = EngineError(f"the network failed with {len(pieces)} requests: {error}")
@@ -121,7 +126,7 @@ class Steps:
             log.debug("a call of the network failed", exc_info=True)  # who waits is told
             return
         self.jobs.counts["calls"] += 1
-        self.jobs.counts["read"] += sum(piece.count for piece in pieces)
+        self.jobs.counts["read"] += count
         for job, piece, (places, said) in zip(jobs, pieces, scored, strict=True):
             self._keep_beginning(job, piece.start, piece.start + piece.count)
             if said:

@@ -10,6 +10,10 @@ its work to the engine's thread lets its own team go; the next product there mak
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 
 _SOFT = 1  # omp_pause_soft: what was set stays as it is
 
@@ -21,3 +25,17 @@ def let_go() -> bool:
         return openmp.omp_pause_resource(_SOFT, openmp.omp_get_initial_device()) == 0
     except (AttributeError, OSError, TypeError):  # another OpenMP, none, or no such handle
         return False
+
+
+@contextmanager
+def of(threads: int | None) -> Iterator[None]:
+    """Share out the calling thread's products over so many threads; None: over as many as now."""
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -245,9 +245,14 @@ class Engine:
                 self._prefixes.clear()
                 self._steps.static = None
 
-    def step(self) -> bool:
-        """Do one step; whether there was something to do."""
+    def step(self, *, wide: int | None = None) -> bool:
+        """Do one step; whether there was something to do.
+
+        Args:
+            wide: threads for a call that reads many tokens, where the others have fewer.
+        """
         self._check_process()
+        self._steps.wide = wide
         with self._device:
             return self._step()
 

@@ -33,8 +33,9 @@ def possible() -> bool:
 class Meek:
     """Does steps in a thread of the idle class, or here."""
 
-    def __init__(self, step: Callable[[], bool]) -> None:
-        self._step = step
+    def __init__(self, step: Callable[[], bool], meekly: Callable[[], bool] | None = None) -> None:
+        """Steps, and how they are done in the idle class, where that differs."""
+        self._step, self._meekly = step, meekly or step
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._found: bool | BaseException = False
@@ -70,7 +71,7 @@ class Meek:
         while True:
             self._go.acquire()
             try:
-                self._found = self._step()
+                self._found = self._meekly()
             except BaseException as error:  # noqa: BLE001 - raised where it was asked for
                 self._found = error
             self._done.release()

@@ -75,7 +75,7 @@ class _Process:
         self._threads, self._every = threads, every
         # Several threads would be a second team, and then products wait for each other.
         self._can_be_meek = threads == 1 and meek.possible()
-        self._meek = meek.Meek(self._engine.step)
+        self._meek = meek.Meek(lambda: self._engine.step(wide=every), meekly=self._engine.step)
         self._meek_until_s = 0.0
         self._tickets: dict[int, Ticket] = {}
         self._began: set[int] = set()  # those whose first token has come
