@@ -8,12 +8,13 @@
 
 PYTHON ?= python3
 # The networks of the tests are small: processes side by side help, threads only wait for each other.
+# A file's tests stay together (`--dist loadfile`), so that what they share is made once.
 OMP_NUM_THREADS ?= 1
 WORKERS ?= auto
 ARGS =
 BIN = .venv/bin
 OFFLINE = HF_HUB_OFFLINE=1
-PYTEST = $(OFFLINE) OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
+PYTEST = $(OFFLINE) OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile $(ARGS)
 EXAMPLE = src/kosmos2/assets/examples/snowman.jpg
 
 .PHONY: help demo test check bench fix clean

@@ -208,6 +208,7 @@ if words.packed is not None:
     held += words.weight_int8.nbytes
 print((kib("VmHWM") - before) * 1024, held)
 """
+ABOVE = 1.4
 # Widths that 512 divides, as those of the released model: to that FBGEMM fills a matrix up.
 MIDDLE = Config(
     vision=VisionConfig(image_size=28, patch_size=7, width=512, layers=1, heads=4, ffn_width=1024),
@@ -217,8 +218,11 @@ MIDDLE = Config(
 
 
 def peak(folder: Path, kind: str) -> float:
-    """Over what is held in the end; the least of eight, since a busy machine only adds to it."""
-    return min(peak_of_one(folder, kind) for _ in range(8))
+    """Over what is held in the end; up to eight are tried, since a busy machine only adds to it."""
+    tried: list[float] = []
+    while len(tried) < 8 and not (tried and tried[-1] <= ABOVE):
+        tried.append(peak_of_one(folder, kind))
+    return min(tried)
 
 
 def peak_of_one(folder: Path, kind: str) -> float:
@@ -249,6 +253,6 @@ def middle_folder(tmp_path_factory):
 def test_quantising_while_loading_peaks_at_most_two_fifths_above_the_result(
     middle_folder, kind, tmp_path
 ):
-    assert 0.8 < peak(middle_folder, kind) <= 1.4
+    assert 0.8 < peak(middle_folder, kind) <= ABOVE
     save_network(tmp_path, load_network(middle_folder, quantize=kind))
-    assert peak(tmp_path, "") <= 1.4
+    assert peak(tmp_path, "") <= ABOVE
