@@ -1,14 +1,37 @@
 """What every test may lean on: no network, one thread, and the sample files where they are."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import jaxtyping
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+CHECKED = ("test_engine", "test_hf", "test_model", "test_network", "test_train", "test_weights")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shapes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Checked where the network is what is tested, and not wherever somebody leans on it.
+
+    To check them takes two to three times as long as a small network does.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.path.name.startswith(CHECKED):
+            patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        yield
+
+
+@pytest.fixture
+def shapes_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what does once more, a thousand times, what was checked before."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

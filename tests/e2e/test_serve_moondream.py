@@ -18,7 +18,7 @@ pytest.importorskip("fastapi", reason="the server needs the serve extra")
 from doors import EXAMPLES
 from serving import Server, serving
 
-moondream = pytest.importorskip("moondream", reason="the official client is what is tested")
+moondream = pytest.importorskip("moondream", reason="`make test` installs the client")
 
 
 @pytest.fixture(scope="module")

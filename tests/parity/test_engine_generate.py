@@ -126,6 +126,7 @@ def test_a_least_length_holds_as_in_transformers(pair):
         assert answer.ids == reference_answer(twin, inputs.row(row), **settings)
 
 
+@pytest.mark.usefixtures("shapes_known")
 @pytest.mark.parametrize(
     ("beams", "penalty", "ngram", "least"),
     [
