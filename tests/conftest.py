@@ -11,8 +11,6 @@ import jaxtyping
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
 CHECKED = ("test_engine", "test_hf", "test_model", "test_network", "test_train", "test_weights")
 
 

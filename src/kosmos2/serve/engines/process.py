@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kosmos2.engine import Cancelled, Engine, Late, Ticket, Token
+from kosmos2.engine import Cancelled, Engine, Late, Ticket, Token, teams
 from kosmos2.errors import Busy
 from kosmos2.grounder import Kosmos2, Seen
 from kosmos2.images import normalised
@@ -72,7 +72,7 @@ class _Process:
         self._model = model
         self._pipe = pipe
         self._engine = Engine(model.network, slots=slots, queue=ENDLESS, background=False)
-        self._threads, self._every = threads, every
+        self._every = every
         # Several threads would be a second team, and then products wait for each other.
         self._can_be_meek = threads == 1 and meek.possible()
         self._meek = meek.Meek(lambda: self._engine.step(wide=every), meekly=self._engine.step)
@@ -172,14 +172,12 @@ class _Process:
 
     def _answer(self, number: int, work: Callable[[], tuple[Any, wire.Array | None]]) -> None:
         """Work that is long enough for all threads."""
-        torch.set_num_threads(self._every)
         try:
-            result, array = work()
+            with teams.of(self._every):
+                result, array = work()
             said = wire.pack({"number": number, "result": result}, array)
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             said = wire.pack({"number": number, "error": wire.note_of_error(error)})
-        finally:
-            torch.set_num_threads(self._threads)
         self._pipe.send_bytes(said)
 
     def _say(self) -> None:
