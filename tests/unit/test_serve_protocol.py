@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
@@ -21,6 +22,7 @@ from kosmos2.serve.crowd import TurnedAway
 from kosmos2.serve.protocol import protocol
 
 PATIENCE_S = 30.0  # failures only
+FREED_S = 5.0  # likewise
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -105,6 +107,29 @@ def test_a_request_is_answered_and_the_line_is_kept():
         for _ in range(3):
             line.sendall(GET)
             assert hello_from(line)
+
+
+@pytest.mark.parametrize("turned", [None, TurnedAway(b"HTTP/1.1 429 No\r\n\r\n", 0)])
+def test_a_line_that_is_over_is_freed_without_being_searched_for(turned):
+    with listening(turn_away=lambda packet, headers: turned) as house:
+        gc.collect()
+        gc.disable()
+        try:
+            before = transports()  # that other tests have left
+            for _ in range(3):
+                line = house.line(GET)
+                assert line.recv(2**16)
+                line.close()
+            gone_by = time.monotonic() + FREED_S
+            while (kept := transports() - before) and time.monotonic() < gone_by:
+                time.sleep(0.01)
+        finally:
+            gc.enable()
+    assert not kept
+
+
+def transports() -> set[asyncio.Transport]:
+    return {each for each in gc.get_objects() if issubclass(type(each), asyncio.Transport)}
 
 
 def test_who_connects_and_says_nothing_is_hung_up_on():
