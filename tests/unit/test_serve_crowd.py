@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import re
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the server is an extra: pip install kosmos2[serve]")
 
 from doorway import House, Line
+from kosmos2.serve import crowd as crowds
 from kosmos2.serve.crowd import Crowd, TurnedAway
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.keys import Keys, line_for
@@ -77,17 +77,34 @@ def test_the_short_way_and_the_long_way_say_the_same() -> None:
     assert int(said["content-length"]) == len(body)
 
 
-def test_both_ways_count_and_log_the_same(caplog) -> None:
+def test_a_crowd_is_counted_one_by_one() -> None:
     house = House(**FULL)
-    caplog.set_level(logging.INFO, "kosmos2.serve.watch")
     for _ in range(3):
         assert turned(house, packet(HEAD)) is not None
     value = house.metrics.registry.get_sample_value
     assert value("kosmos2_requests_refused_total", {"reason": "overloaded"}) == 3
     labels = {"route": "none", "status": "429"}
     assert value("kosmos2_request_duration_seconds_count", labels) == 3
-    lines = {re.sub(r"[0-9.]+ s", "N s", record.getMessage()) for record in caplog.records}
-    assert lines == {f"POST {PATH} 429 N s mine open"}
+
+
+def test_the_log_has_one_line_for_all_who_came_in_a_second(keys, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(crowds, "LOGGED_S", 0.01)
+    caplog.set_level(logging.INFO, "kosmos2.serve.crowd")
+    house = House(keys=keys, key_file="keys.txt", **FULL)
+
+    async def come() -> None:
+        crowd = Crowd(house)  # type: ignore[arg-type]
+        for keys_of_all in (["secret", "b", "b"], ["b"]):
+            for key in keys_of_all:
+                asked = packet(HEAD | {"Authorization": f"Bearer {key}"})
+                assert crowd(asked, DATE) is not None
+            await asyncio.sleep(0.1)
+
+    when_full(house, come)
+    assert [record.getMessage() for record in caplog.records] == [
+        "turned away within 0.01 s, for want of room: 2 of ben, 1 of anna",
+        "turned away within 0.01 s, for want of room: 1 of ben",
+    ]
 
 
 def test_the_crowd_is_heard_of() -> None:

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 LEARNING = 0.1  # how much one answer changes what is known of how long answers take
 FIRST_GUESS_S = 1.0
+COMING_S = 0.2  # from a connection to a place, at most: who takes longer is not waited for
 
 
 class Admission:
@@ -37,9 +38,11 @@ class Admission:
     ) -> None:
         """A line with nobody in it; `on_crowd` hears of everyone for whom there is no place."""
         self._limits = limits
+        self._places = limits.running + limits.queued
         self._on_crowd = on_crowd
         self._usual_s = FIRST_GUESS_S
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._coming: dict[object, float] = {}  # who, and when they came
         self._idle = asyncio.Event()
         self._idle.set()
         self.running = 0
@@ -62,23 +65,46 @@ class Admission:
     @property
     def full(self) -> bool:
         """Whether there is no place for one more."""
-        return self.inside >= self._limits.running + self._limits.queued
+        return self.inside >= self._places
 
-    def check(self) -> None:
+    @property
+    def crowd_about(self) -> bool:
+        """Whether a quarter of the places is taken: from then on who comes is counted at once."""
+        return self.inside >= max(self._places // 4, 1)
+
+    def check(self, *, newcomer: bool = False) -> None:
         """See whether there is a place, and take none.
+
+        Args:
+            newcomer: whether those have the first places who came before and are on their way.
+                For each place that becomes free a crowd sends thirty, and 29 would be read in vain.
 
         Raises:
             Refused: there is none.
         """
         if self.draining:
             raise Refused("draining", retry_after_s=self.retry_after_s)
-        if self.full:
+        if self.full or (newcomer and self._taken_by_those_coming()):
             self._on_crowd()
             raise Refused("overloaded", retry_after_s=self.retry_after_s)
 
-    def enter(self) -> Place:
-        """A place for one request, to be held with `async with`."""
-        return Place(self)
+    def expect(self, who: object) -> None:
+        """Somebody is on the way to a place, who will be here soon or not at all."""
+        self._coming[who] = time.monotonic()
+
+    def came(self, who: object) -> None:
+        """Nobody is to be expected here any more: he has a place, or wants none."""
+        self._coming.pop(who, None)
+
+    def _taken_by_those_coming(self) -> bool:
+        late = time.monotonic() - COMING_S
+        while self._coming and self._coming[first := next(iter(self._coming))] < late:
+            del self._coming[first]
+        return self.crowd_about and self.inside + len(self._coming) >= self._places
+
+    def enter(self, who: object = None) -> Place:
+        """A place for one request, to be held with `async with`; `who` as in `expect`."""
+        return Place(self, who)
 
     def drain(self) -> None:
         """Let nobody else in; who is inside stays."""
@@ -138,12 +164,14 @@ class Admission:
 class Place:
     """One request inside; `turn` waits until it may be answered."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, who: object) -> None:
         self._admission = admission
+        self._who = who
         self._began: float | None = None
 
     async def __aenter__(self) -> Self:
         self._admission._enter()
+        self._admission.came(self._who)
         return self
 
     def begin(self) -> bool:

@@ -5,12 +5,17 @@ sent through the whole app, each no takes the event loop about a millisecond, an
 hundred that come together waits for all of them. Here it takes a tenth. It is the same no in the
 same words: only what the guard would turn away for want of room, and only if its head is whole and
 plain. All else takes the long way and hears there whatever it hears.
+
+A line of the log for each would be half of that tenth, so a crowd has one a second.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +28,10 @@ from kosmos2.serve.guard import SECURITY, key_of, named, request_id_of, taken
 
 if TYPE_CHECKING:
     from kosmos2.serve.desk import Desk
+
+log = logging.getLogger(__name__)
+
+LOGGED_S = 1.0  # between two lines of the log
 
 _FIRST = re.compile(rb"POST (/v1/[a-z0-9/._-]{1,64}) HTTP/1\.1\r\n")
 _HEADER = re.compile(rb"([A-Za-z0-9-]{1,64}):[ \t]*([!-~](?:[ -~]*[!-~])?)[ \t]*")
@@ -42,15 +51,20 @@ class Crowd:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._turned = Counter[str]()  # by who asked, since the last line of the log
 
-    def __call__(self, packet: bytes, default_headers: Headers) -> TurnedAway | None:
+    def __call__(
+        self, packet: bytes, default_headers: Headers, *, newcomer: object = None
+    ) -> TurnedAway | None:
         """What is said at once to who sends this first; None: it takes the long way.
 
         Args:
             packet: the first bytes of a request.
             default_headers: what every reply of this server has.
+            newcomer: who it is, if there is no connection yet: see `Admission.check`.
         """
-        if not self._desk.admission.full:
+        admission = self._desk.admission
+        if not (admission.crowd_about if newcomer else admission.full):
             return None
         began = time.monotonic()
         scope, start = _read(packet)
@@ -62,25 +76,30 @@ class Crowd:
             check_headers(headers)
             length = announced(headers) or 0  # not left open: that is no plain head
             with taken(scope, key, self._desk):
-                self._desk.admission.check()
+                admission.check(newcomer=newcomer is not None)
         except Refused as error:
             refused = error.bare()
+        if refused is None and newcomer:
+            admission.expect(newcomer)
         if refused is None or refused.code != "overloaded":
             return None
         request_id = request_id_of(headers)
         self._desk.metrics.refused.labels(refused.code).inc()
-        watch.note(
-            scope,
-            self._desk.metrics,
-            status=refused.status,
-            took_s=time.monotonic() - began,
-            request_id=request_id,
-            caller=named(key),
+        watch.measure(
+            scope, self._desk.metrics, status=refused.status, took_s=time.monotonic() - began
         )
+        if not self._turned:
+            asyncio.get_running_loop().call_later(LOGGED_S, self._log)
+        self._turned[named(key)] += 1
         head, body = _said(refused.retry_after_s)
         more = [*default_headers, (b"x-request-id", request_id.encode())]
         reply = b"".join((head, *(b"%b: %b\r\n" % pair for pair in more), b"\r\n", body))
         return TurnedAway(reply, max(length - (len(packet) - start), 0))
+
+    def _log(self) -> None:
+        each = ", ".join(f"{count} of {name}" for name, count in self._turned.most_common())
+        self._turned.clear()
+        log.info("turned away within %g s, for want of room: %s", LOGGED_S, each)
 
 
 def _read(packet: bytes) -> tuple[dict[str, Any] | None, int]:

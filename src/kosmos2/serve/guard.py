@@ -88,6 +88,7 @@ class Guard:
         scope.setdefault("state", {})["caller"] = caller
         check_headers(scope["headers"])
         async with AsyncExitStack() as stack:
+            stack.callback(self._desk.admission.came, scope.get("client"))
             stack.enter_context(taken(scope, key, self._desk))
             admitted = scope["method"] == "POST" and scope["path"].startswith(ADMITTED)
             if admitted:  # a crowd is told before anything of it is read
@@ -97,12 +98,14 @@ class Guard:
             stack.callback(rest.close)
             place = None
             if admitted:  # only now, so that many who send slowly cannot fill the line
-                place = await stack.enter_async_context(self._desk.admission.enter())
+                entering = self._desk.admission.enter(scope.get("client"))
+                place = await stack.enter_async_context(entering)
             if data:
                 await self._pace.turn()
                 check_json(data)
             if place is not None and not place.begin():
                 await rest.wait(place)
+                await self._pace.turn()  # several places may have become free together
             await self._app(scope, rest, reply)
 
     async def _refuse(

@@ -24,7 +24,7 @@ from kosmos2.serve.crowd import TurnedAway
 from kosmos2.serve.failures import Refused
 
 CONNECTIONS = 1000
-OTHER_FILES = 128  # that a server needs open beside its connections
+OTHER_FILES = 256  # that a server needs open beside its connections
 UNREAD_S = 30.0  # for a client to read what fills the buffers between us and it
 LAST_S = 5.0  # for what was still to be sent when a connection was closed
 

@@ -18,8 +18,9 @@ from kosmos2.errors import ConfigError
 from kosmos2.grounder import Kosmos2
 from kosmos2.serve import memory
 from kosmos2.serve.app import create_app, load
-from kosmos2.serve.crowd import Crowd
+from kosmos2.serve.crowd import Crowd, TurnedAway
 from kosmos2.serve.desk import Desk
+from kosmos2.serve.doorstep import Doorstep
 from kosmos2.serve.engines import Apart, Making, can_be_apart, slots_of, threads_for
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.protocol import protocol
@@ -63,9 +64,10 @@ def serve(
         gc.collect()
         gc.freeze()  # all this stays, and to look through it again would stop everybody for 0.2 s
         desk: Desk = app.state.desk
+        crowd = Crowd(desk)
         config = uvicorn.Config(
             app,
-            http=protocol(header_s=settings.limits.header_s, turn_away=Crowd(desk)),
+            http=protocol(header_s=settings.limits.header_s, turn_away=crowd),
             loop="asyncio",
             ws="none",
             lifespan="on",
@@ -77,7 +79,8 @@ def serve(
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=CLOSE_S,
         )
-        process = _Process(config, desk)
+        process = _Process(config, desk, crowd)
+        listener.guard(process.turned_away, process.crowd_about, process.let_in)
         try:
             return asyncio.run(process.run(listener, on_ready))
         finally:
@@ -87,9 +90,10 @@ def serve(
 class _Process(uvicorn.Server):
     """uvicorn, but it drains before it stops listening, so that it can say so."""
 
-    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+    def __init__(self, config: uvicorn.Config, desk: Desk, crowd: Crowd) -> None:
         super().__init__(config)
         self._desk = desk
+        self._crowd = crowd
         self._code = DONE
         self._stopping: asyncio.Task[None] | None = None
         self._last: threading.Timer | None = None
@@ -115,6 +119,25 @@ class _Process(uvicorn.Server):
         if self._code != DONE:
             self._end_soon()
         return self._code if self.started else OURS
+
+    def turned_away(self, packet: bytes, who: object) -> TurnedAway | None:
+        """What is said to a newcomer who sends this first."""
+        return self._crowd(packet, self.server_state.default_headers, newcomer=who)
+
+    def crowd_about(self) -> bool:
+        """Whether anybody might be turned away."""
+        return self._desk.admission.crowd_about
+
+    async def let_in(self, line: socket.socket) -> None:
+        """Make a connection, as uvicorn does of those that it takes itself."""
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            ),
+            line,
+        )
 
     def ended(self) -> None:
         """It has come to its end by itself."""
@@ -184,12 +207,11 @@ def _engine(settings: Settings, model: Kosmos2, listener: socket.socket) -> Maki
 
 
 @contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
+def _listening(settings: Settings) -> Iterator[Doorstep]:
     """A socket that listens where the settings say."""
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Said to be TCP, since asyncio sends small packets at once only where it can see that.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Doorstep(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Outermost of all: one line of the log and a few figures for each request."""
+"""Outermost of all: a few figures and, but in a crowd, one line of the log for each request."""
 
 from __future__ import annotations
 
@@ -43,24 +43,23 @@ class Watch:
             if reply.left:
                 self._metrics.cancelled.inc()
             caller = scope.get("state", {}).get("caller")
-            note(
-                scope,
-                self._metrics,
-                status=reply.status,
-                took_s=time.monotonic() - began,
-                request_id=reply.request_id,
-                caller="-" if caller is None else caller.name,
+            took_s = time.monotonic() - began
+            measure(scope, self._metrics, status=reply.status, took_s=took_s)
+            log.info(
+                "%s %s %d %.3f s %s %s",
+                _tame(scope["method"]),
+                _tame(scope["path"]),
+                reply.status,
+                took_s,
+                reply.request_id,
+                "-" if caller is None else caller.name,
             )
 
 
-def note(
-    scope: Scope, metrics: Metrics, *, status: int, took_s: float, request_id: str, caller: str
-) -> None:
-    """Write down one request."""
+def measure(scope: Scope, metrics: Metrics, *, status: int, took_s: float) -> None:
+    """Count one request."""
     route = getattr(scope.get("route"), "path", "none")
     metrics.duration.labels(route, str(status)).observe(took_s)
-    line = "%s %s %d %.3f s %s %s"
-    log.info(line, _tame(scope["method"]), _tame(scope["path"]), status, took_s, request_id, caller)
 
 
 class _Reply:
