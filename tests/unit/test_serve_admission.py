@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the server's libraries are an extra")
 
+from kosmos2.serve import admission as admitting
 from kosmos2.serve.admission import Admission, unless_gone
 from kosmos2.serve.failures import Refused
 from kosmos2.serve.metrics import Metrics
@@ -211,3 +212,57 @@ def test_everyone_for_whom_there_is_no_place_is_heard_of() -> None:
 
     asyncio.run(work())
     assert heard == [2, 2, 2], "a closed door is no crowd"
+
+
+def with_inside(count: int) -> Admission:
+    """Eight places, and so many of them taken."""
+    admission = Admission(Limits(running=2, queued=6), Metrics())
+    admission.inside = count
+    return admission
+
+
+def code_for_a_newcomer(admission: Admission) -> str | None:
+    try:
+        admission.check(newcomer=True)
+    except Refused as refused:
+        return refused.code
+    return None
+
+
+def test_those_on_their_way_have_the_first_places() -> None:
+    admission = with_inside(6)
+    admission.expect("anna")
+    assert code_for_a_newcomer(admission) is None
+    admission.expect("ben")
+    assert code_for_a_newcomer(admission) == "overloaded"
+    admission.check()  # who is on the way is not in his own way
+    admission.came("ben")
+    assert code_for_a_newcomer(admission) is None
+
+
+def test_who_takes_too_long_is_not_waited_for(monkeypatch) -> None:
+    admission = with_inside(7)
+    admission.expect("anna")
+    assert code_for_a_newcomer(admission) == "overloaded"
+    monkeypatch.setattr(admitting, "COMING_S", -1.0)
+    assert code_for_a_newcomer(admission) is None
+
+
+def test_where_most_places_are_free_nobody_is_counted_before_he_is_inside() -> None:
+    admission = with_inside(1)
+    assert not admission.crowd_about
+    for number in range(20):
+        admission.expect(number)
+    assert code_for_a_newcomer(admission) is None
+
+
+def test_who_has_a_place_is_on_the_way_no_longer() -> None:
+    async def work(admission: Admission) -> None:
+        async with admission.enter():
+            admission.expect("anna")
+            assert code_for_a_newcomer(admission) == "overloaded"
+            async with admission.enter("anna"):
+                pass
+            assert code_for_a_newcomer(admission) is None
+
+    run(work, running=1, queued=1)

@@ -181,6 +181,29 @@ def test_who_is_turned_away_has_asked_all_the_same(keys) -> None:
     assert said.code == "rate_limited"
 
 
+def test_a_newcomer_who_may_come_in_has_not_asked_yet(keys) -> None:
+    house = House(keys=keys, key_file="keys.txt", limits=Limits(running=2, queued=1))
+    crowd = Crowd(house)  # type: ignore[arg-type]
+    asked = packet(HEAD | {"Authorization": "Bearer secret"})
+
+    def come() -> list[bool]:
+        return [crowd(asked, DATE, newcomer=who) is not None for who in range(4)]
+
+    assert when_full(house, come) == [False, False, True, True]  # two may, by the key's rate, too
+    assert house.rates.running("anna") == 0
+
+
+def test_a_newcomer_with_a_wrong_key_keeps_no_place(keys) -> None:
+    house = House(keys=keys, key_file="keys.txt", limits=Limits(running=2, queued=0))
+    crowd = Crowd(house)  # type: ignore[arg-type]
+
+    def come() -> list[bool]:
+        packets = [packet(HEAD | {"Authorization": f"Bearer {key}"}) for key in ("x", "b", "b")]
+        return [crowd(each, DATE, newcomer=n) is not None for n, each in enumerate(packets)]
+
+    assert when_full(house, come) == [False, False, True]
+
+
 def test_a_server_that_drains_says_so_the_long_way() -> None:
     house = House(**FULL)
 

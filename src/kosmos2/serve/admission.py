@@ -72,19 +72,24 @@ class Admission:
         """Whether a quarter of the places is taken: from then on who comes is counted at once."""
         return self.inside >= max(self._places // 4, 1)
 
-    def check(self, *, newcomer: bool = False) -> None:
-        """See whether there is a place, and take none.
+    def has_place(self, *, newcomer: bool = False) -> bool:
+        """Whether there is a place.
 
         Args:
             newcomer: whether those have the first places who came before and are on their way.
                 For each place that becomes free a crowd sends thirty, and 29 would be read in vain.
+        """
+        return not (self.full or (newcomer and self._taken_by_those_coming()))
+
+    def check(self, *, newcomer: bool = False) -> None:
+        """See whether there is a place, as `has_place` does, and take none.
 
         Raises:
             Refused: there is none.
         """
         if self.draining:
             raise Refused("draining", retry_after_s=self.retry_after_s)
-        if self.full or (newcomer and self._taken_by_those_coming()):
+        if not self.has_place(newcomer=newcomer):
             self._on_crowd()
             raise Refused("overloaded", retry_after_s=self.retry_after_s)
 

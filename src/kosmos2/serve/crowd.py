@@ -64,7 +64,7 @@ class Crowd:
             newcomer: who it is, if there is no connection yet: see `Admission.check`.
         """
         admission = self._desk.admission
-        if not (admission.crowd_about if newcomer else admission.full):
+        if not (admission.full if newcomer is None else admission.crowd_about):
             return None
         began = time.monotonic()
         scope, start = _read(packet)
@@ -75,12 +75,13 @@ class Crowd:
             key = key_of(scope, self._desk)
             check_headers(headers)
             length = announced(headers) or 0  # not left open: that is no plain head
+            if newcomer is not None and admission.has_place(newcomer=True):
+                admission.expect(newcomer)  # whose key is asked for it when he is here
+                return None
             with taken(scope, key, self._desk):
                 admission.check(newcomer=newcomer is not None)
         except Refused as error:
             refused = error.bare()
-        if refused is None and newcomer:
-            admission.expect(newcomer)
         if refused is None or refused.code != "overloaded":
             return None
         request_id = request_id_of(headers)
