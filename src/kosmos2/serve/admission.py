@@ -69,8 +69,8 @@ class Admission:
 
     @property
     def crowd_about(self) -> bool:
-        """Whether a quarter of the places is taken: from then on who comes is counted at once."""
-        return self.inside >= max(self._places // 4, 1)
+        """Whether one might form: from then on who comes is counted at once."""
+        return self.inside >= min(self._limits.running, max(self._places // 4, 1))
 
     def has_place(self, *, newcomer: bool = False) -> bool:
         """Whether there is a place.

@@ -9,15 +9,12 @@ said nothing yet waits here for a moment, and only who may come in becomes a con
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kosmos2.serve.bodies import LINGER_BYTES, LINGER_S
 from kosmos2.serve.crowd import TurnedAway
-
-log = logging.getLogger(__name__)
 
 A_ROUND = 64  # turned away in one round of the loop: others wait, too
 WAITING = 128  # on the doorstep, to speak or to have been heard out, at most
@@ -107,13 +104,14 @@ class Doorstep(socket.socket):
     def _hear_out(self, line: Line) -> None:
         """Hang up when all has come: to do it earlier would take the reply away from the sender."""
         try:
-            while self._unheard[line] > 0 and (heard := line.recv_into(_HEARD)):
-                self._unheard[line] -= heard
+            heard = line.recv_into(_HEARD)  # once: others wait, too
         except BlockingIOError:
             return
         except OSError:
-            log.debug("somebody left who had been turned away")
-        self._hang_up(line)
+            heard = 0  # gone
+        self._unheard[line] -= heard
+        if not heard or self._unheard[line] <= 0:
+            self._hang_up(line)
 
     def _enter(self, line: Line) -> None:
         """Make a connection of somebody."""
