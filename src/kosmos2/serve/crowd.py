@@ -61,7 +61,7 @@ class Crowd:
         Args:
             packet: the first bytes of a request.
             default_headers: what every reply of this server has.
-            newcomer: who it is, if there is no connection yet: see `Admission.check`.
+            newcomer: who it is, if there is no connection yet: see `Admission.has_place`.
         """
         admission = self._desk.admission
         if not (admission.full if newcomer is None else admission.crowd_about):
