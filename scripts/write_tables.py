@@ -38,6 +38,7 @@ ROWS = (
     ("detailed captions: F1", ("caption", "f1")),
     ("questions answered", ("questions", "accuracy")),
     ("a thing that is there scores above one that is not (AUC)", ("absent", "auc")),
+    ("a thing that is not there gets no box", ("absent", "nowhere")),
 )  # fmt: skip
 MORE_ROWS = (  # of worlds that have attributes
     ("a phrase that needs its colour (several such things)", ("attributes", "colour", "acc50")),

@@ -28,6 +28,9 @@ class Options:
     stop: tuple[str, ...] = ()  # the answer ends before the first of these
     grammar: bool | None = None  # only markup that can be read; None: all but `complete` want it
     max_boxes: int | None = None  # of one phrase
+    # A phrase that was asked for gets a box if one is at least this probable, else none; None takes
+    # the checkpoint's own figure, and where it has none the likeliest token.
+    min_presence: float | None = None
     every: bool = False  # box every thing that a phrase could mean, also the less certain ones
     min_score: float = 0.0  # boxes of a lower score are left out; the markup keeps them
     top_logprobs: int = 0  # the likeliest tokens at each place of the answer, told with it
@@ -48,6 +51,8 @@ class Options:
         self._number("length_penalty", -10.0, 10.0)
         self._number("top_p", 0.0, 1.0)
         self._number("min_score", 0.0, 1.0)
+        if self.min_presence is not None:
+            self._number("min_presence", 0.0, 1.0)
         if self.top_p == 0:
             raise ConfigError("top_p is 0, which keeps no token; give a number above 0, up to 1")
         if self.min_new_tokens > self.max_new_tokens:
@@ -65,9 +70,10 @@ class Options:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; it can be {', '.join(map(str, values))}"
                 )
-        if self.grammar is False and (self.every or self.max_boxes is not None):
+        ruled = self.every or self.max_boxes is not None or self.min_presence is not None
+        if self.grammar is False and ruled:
             raise ConfigError(
-                "every and max_boxes are rules of the grammar, which is off; "
+                "every, max_boxes and min_presence are rules of the grammar, which is off; "
                 "leave out grammar=False"
             )
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kosmos2 import Grounded, draw
 from kosmos2.cli import look, main
+from kosmos2.grounder import closer
 
 SNOWMAN = "<grounding><phrase> a dog</phrase><object><patch_index_0044><patch_index_0863></object>"
 KEYS = {"text", "markup", "entities", "problems", "coords", "image", "model"}
@@ -51,6 +52,8 @@ def run(monkeypatch, capsys, tiny_model):
          {"box": (0.1, 0.2, 0.5, 0.9)}),
         (["describe", "IMAGE", "--box", "-0.5,-2,1.5,1", "--plain"], "describe",
          {"box": (0, 0, 1, 1), "grounded": False}),
+        (["describe", "IMAGE", "--box", "0,0,.1,.1", "--closer"], "describe",
+         {"box": (0, 0, 0.1, 0.1), "closer": True}),
         (["ask", "IMAGE", "What is this?"], "ask", {"question": "What is this?"}),
         (["ask", "IMAGE", "Is [it] on [this]?", "--box", "0,0,.5,.5", "--box", ".5,0,1,1"], "ask",
          {"question": "Is [it] on [this]?", "boxes": [(0, 0, 0.5, 0.5), (0.5, 0, 1, 1)]}),
@@ -262,6 +265,18 @@ def test_a_phrase_is_located_with_its_boxes_and_their_scores(run, picture, tiny_
     document = json.loads(out)
     assert document.pop("file") == str(picture)
     assert document == json.loads(json.dumps(found.to_dict("px", 60, 40)))
+
+
+def test_a_phrase_is_located_from_closer(run, picture, tiny_model, monkeypatch):
+    monkeypatch.setattr(closer, "GLIMPSE", 0.0)
+    monkeypatch.setattr(closer, "LEAST_PX", 8)
+    monkeypatch.setattr(closer, "SHARE", 0.9)
+    found = tiny_model.locate(picture, "a dog", closer=True)
+    assert found != tiny_model.locate(picture, "a dog")
+    code, out, _ = run("locate", picture, "a dog", "--closer", "--json")
+    document = json.loads(out)
+    assert (code, document.pop("file")) == (0, str(picture))
+    assert document == json.loads(json.dumps(found.to_dict()))
 
 
 @pytest.mark.parametrize("kind", ["png", "json"])

@@ -109,13 +109,13 @@ def test_phrases_may_begin_with_a_dash_behind_two():
 def test_every_setting_that_is_offered_is_one_of_the_options():
     words = ["caption", "a.jpg", "--max-new-tokens", "7", "--temperature", "0.5", "--top-p", "0.9",
              "--top-k", "5", "--beams", "1", "--seed", "3", "--no-repeat-ngram", "0",
-             "--stop", "a", "--stop", "b", "--max-boxes", "2", "--min-score", "0.5", "--every",
-             "--grammar"]  # fmt: skip
+             "--stop", "a", "--stop", "b", "--max-boxes", "2", "--min-score", "0.5",
+             "--min-presence", "0.2", "--every", "--grammar"]  # fmt: skip
     given = arguments.settings(arguments.read(words))
     assert set(given) == set(arguments.SETTINGS)
     assert Options.of(**given) == Options(
         max_new_tokens=7, temperature=0.5, top_p=0.9, top_k=5, seed=3, no_repeat_ngram_size=0,
-        stop=("a", "b"), max_boxes=2, min_score=0.5, every=True, grammar=True,
+        stop=("a", "b"), max_boxes=2, min_score=0.5, min_presence=0.2, every=True, grammar=True,
     )  # fmt: skip
 
 

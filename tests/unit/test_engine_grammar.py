@@ -122,7 +122,31 @@ def test_no_more_boxes_come_once_one_is_an_earlier_one_over_again():
     assert allowed(grammar(), *again) == {TAGS.object_end, TAGS.delimiter}
 
 
-@pytest.mark.parametrize("settings", [{"max_boxes": 0}, {"more_above": 1.5}])
+def test_a_phrase_gets_a_box_from_a_presence_on_and_none_below():
+    logits = torch.zeros(W)
+    logits[EOS], logits[TAGS.object] = 5.0, 3.5  # 0.15 for the box
+    after = [4, 9, 5]
+    assert grammar().apply(logits, after, []).argmax() == EOS
+    assert grammar(min_presence=0.1).apply(logits, after, []).argmax() == TAGS.object
+    logits[TAGS.object] = 6.0  # 0.67
+    assert grammar(min_presence=0.6).apply(logits, after, []).argmax() == TAGS.object
+    assert grammar(min_presence=0.7).apply(logits, after, []).argmax() == EOS
+    assert allowed(grammar(min_presence=0.0), *after) == {TAGS.object}
+    assert allowed(grammar(min_presence=1.0), *after) == allowed(grammar(), *after) - {TAGS.object}
+
+
+def test_a_presence_counts_after_phrases_only_and_where_there_is_room():
+    rules = grammar(min_presence=0.0)
+    for answer in ((9,), (4, 9), (4, 9, 5, 6), (4, 9, 5, 6, 20, 25, 7), (4, 9, 5, 9)):
+        assert allowed(rules, *answer) == allowed(grammar(), *answer)
+    assert TAGS.object not in allowed(grammar(6, min_presence=0.0), 4, 9, 5)
+    assert rules.rule([], [4, 9, 5]) is None  # only the logits know
+    assert rules.rule([], [4, 9]) is not None
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_boxes": 0}, {"more_above": 1.5}, {"min_presence": -0.1}]
+)
 def test_impossible_settings_are_named(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         grammar(**settings)

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from kosmos2 import prompts
 from kosmos2.evaluate import scenes as measure
 from kosmos2.evaluate.spoiling import SPOILT
 from kosmos2.geometry import Box
+from kosmos2.grounder import Located
 from kosmos2.scenes import sentences
 from kosmos2.scenes.draw import draw_scene
 from kosmos2.scenes.layout import compose
@@ -20,6 +22,7 @@ class Oracle:
     """Knows every scene and says what is true of it, unless it is told to say something else."""
 
     name = "oracle"
+    min_presence = None
 
     def __init__(self, world, *, says=None, points=True):
         self.says, self.points, self.known = says, points, {}
@@ -36,6 +39,20 @@ class Oracle:
 
     def answer(self, asks, options):
         return [self._answer(self.known[ask.seen[0].key][ask.prompt.markup]) for ask in asks]
+
+    def locate(self, seen, phrases, *, best, closer):
+        assert (best, closer) == (1, True)
+        return [self._place(seen, phrase) for phrase in phrases]
+
+    def _place(self, seen, phrase):
+        known = self.known[seen.key][prompts.ground(phrase).markup]
+        boxes = tuple(known.truth[:1]) or (Box(0, 0, 1, 1),)
+        there = bool(known.truth) is self.points
+        return Located(phrase=phrase, boxes=boxes, presence=0.6 if there else 0.4, heat=())
+
+    def describe(self, seen, region, *, closer):
+        assert closer
+        return self._answer(self.known[seen.key][prompts.describe(region).markup])
 
     def _answer(self, example):
         entities = [
@@ -78,9 +95,27 @@ def test_who_always_says_yes_answers_few_questions():
 def test_who_points_at_what_is_not_there_and_at_nothing_else_is_found_out():
     measured = measure.evaluate(Oracle(SECOND, points=False), count=COUNT, seed=SEED, world=SECOND)
     assert measured["absent"]["auc"] == 0
+    assert measured["absent"]["nowhere"] == 0
     assert measured["absent_colour"]["auc"] == 0
     assert measured["robust"]["blur"]["acc50"] == 0
     assert measured["caption"]["f1"] == 0
+
+
+@pytest.mark.parametrize("least", [None, 0.3, 0.5, 0.7])
+def test_a_second_look_finds_from_a_presence_on(least):
+    oracle = Oracle(SECOND)
+    oracle.min_presence = least
+    measured = measure.evaluate(oracle, count=COUNT, seed=SEED, world=SECOND, closer=True)
+    assert measured["closer"] is True
+    assert measured["naming"]["accuracy"] == 1
+    assert measured["absent"]["auc"] == (0.5 if least == 0.7 else 1)
+    assert measured["absent"]["nowhere"] == (0 if least == 0.3 else 1)
+    assert measured["referring"]["plain"]["acc50"] == (0 if least == 0.7 else 1)
+    assert measured["attributes"]["size"]["acc50"] == (0 if least == 0.7 else 1)
+    for never in ("caption", "questions"):  # there is no second look for these
+        assert set(measured[never].values()) == {None}
+    wrong = measure.evaluate(Oracle(SECOND, points=False), count=COUNT, seed=SEED, closer=True)
+    assert wrong["referring"]["plain"]["acc50"] == wrong["absent"]["auc"] == 0
 
 
 def test_the_first_world_has_the_figures_it_always_had():

@@ -180,10 +180,40 @@ def test_uncertain_boxes_stay_in_the_markup_only(model):
     assert len(given.entities[0].boxes) == 1  # the asker's own
 
 
+def test_a_phrase_is_found_from_a_presence_on(model):
+    asked = ["a dog", "a bird", "the red cup"]
+    for phrase, presence in zip(asked, (f.presence for f in model.locate(picture(7), asked))):
+        below, above = presence * 0.99, min(presence * 1.01, 1.0)
+        assert model.ground(picture(7), phrase, min_presence=below, **SHORT).entities[0].boxes
+        assert not model.ground(picture(7), phrase, min_presence=above, **SHORT).entities[0].boxes
+        # It is about phrases that were asked for, not about those that an answer names.
+        opened = f"<grounding><phrase> {phrase}</phrase>"
+        assert model.complete(picture(7), opened, min_presence=0.0, **SHORT) == model.complete(
+            picture(7), opened, **SHORT
+        )
+
+
+def test_a_model_has_a_presence_of_its_own(model, tmp_path):
+    least = model.locate(picture(7), "a dog").presence
+    for share, found in ((0.99, True), (1.01, False)):
+        own = Kosmos2(model.network, model.tokenizer, min_presence=least * share)
+        assert bool(own.ground(picture(7), "a dog", **SHORT).entities[0].boxes) is found
+        assert own.ground(picture(7), "a dog", min_presence=0.0, **SHORT).entities[0].boxes
+        own.save(tmp_path)
+        again = Kosmos2.load(tmp_path)
+        assert again.min_presence == own.min_presence
+        assert bool(again.ground(picture(7), "a dog", **SHORT).entities[0].boxes) is found
+    assert model.min_presence is None
+    model.save(tmp_path / "none")
+    assert "min_presence" not in (tmp_path / "none" / "generation_config.json").read_text()
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({"grammar": "on"}, "grammar is 'on'"),
+        ({"min_presence": 2}, "min_presence is 2"),
+        ({"grammar": False, "min_presence": 0.5}, "leave out grammar"),
         ({"max_boxes": 0}, "max_boxes is 0"),
         ({"min_score": 1.5}, "min_score is 1.5"),
         ({"every": 1.0}, "every is 1.0"),

@@ -152,6 +152,8 @@ def test_replies_are_read_by_the_official_types_without_a_doubt(ask, stream):
         ("An image of", {"enabled": False}, "caption", {"grounded": False}),
         ("", {"phrases": ["a fire"], "every": True, "min_score": 0.1}, "ground",
          {"phrases": ["a fire"], "every": True, "min_score": 0.1}),
+        ("", {"phrases": ["a zebra"], "min_presence": 0.0}, "ground",
+         {"phrases": ["a zebra"], "min_presence": 0.0}),
         ("<grounding><phrase> a fire</phrase>", {"raw": True}, "complete",
          {"prompt": "<grounding><phrase> a fire</phrase>"}),
     ],

@@ -25,7 +25,7 @@ TAGS = Tags(
 OPTIONS = Options(
     max_new_tokens=7, min_new_tokens=2, temperature=0.5, top_p=0.9, top_k=3, length_penalty=0.5,
     no_repeat_ngram_size=4, seed=11, stop=("a", "ü"), grammar=True, max_boxes=2, every=True,
-    min_score=0.25, top_logprobs=3,
+    min_score=0.25, min_presence=0.4, top_logprobs=3,
 )  # fmt: skip
 REQUEST = Request(
     prompt=(0, 5, 6, 7),
@@ -38,7 +38,9 @@ REQUEST = Request(
     options=OPTIONS,
     stop_ids=frozenset({4, 9}),
     no_repeat_ngram_size=3,
-    filters=(Grammar(tags=TAGS, stops={2, 4}, limit=7, max_boxes=2, more_above=1e-4),),
+    filters=(
+        Grammar(tags=TAGS, stops={2, 4}, limit=7, max_boxes=2, more_above=1e-4, min_presence=0.4),
+    ),
     own_logprobs=True,
     deadline_s=1.5,
 )

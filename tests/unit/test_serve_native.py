@@ -70,6 +70,10 @@ VERBS: dict[str, tuple[str, dict[str, Any], Any]] = {
         "/v1/ground", {"phrases": ["a snowman"], "every": True, "max_boxes": 3, "min_score": 0.2},
         lambda m, p: m.ground(p, "a snowman", every=True, max_boxes=3, min_score=0.2),
     ),
+    "ground at any price": (
+        "/v1/ground", {"phrases": ["a snowman", "a zebra"], "min_presence": 0.0},
+        lambda m, p: m.ground(p, ["a snowman", "a zebra"], min_presence=0.0),
+    ),
     "ask": (
         "/v1/ask", {"question": "What is below the snowman?"},
         lambda m, p: m.ask(p, "What is below the snowman?"),

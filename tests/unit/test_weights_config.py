@@ -182,6 +182,12 @@ def test_a_folder_may_have_no_generation_settings(folder):
     assert read_generation_config(folder(config={"text_config": None})) == {}
 
 
+@pytest.mark.parametrize("presence", [-0.1, 1.5, "0.2", True, [0.2]])
+def test_a_presence_that_is_no_probability_is_refused(folder, presence):
+    with pytest.raises(CheckpointError, match="min_presence is"):
+        read_generation_config(folder(config={}, generation_config={"min_presence": presence}))
+
+
 @pytest.mark.parametrize("size", [-1, 2.5, "3", True, [3]])
 def test_a_senseless_size_of_banned_repeats_is_refused(folder, size):
     with pytest.raises(CheckpointError, match="no_repeat_ngram_size is"):

@@ -23,7 +23,7 @@ QUANTIZE = ("int8", "int4")
 FORMATS = (".png", ".svg", ".html", ".json")
 SETTINGS = (
     "max_new_tokens", "temperature", "top_p", "top_k", "beams", "seed", "no_repeat_ngram_size",
-    "stop", "grammar", "max_boxes", "every", "min_score",
+    "stop", "grammar", "max_boxes", "every", "min_score", "min_presence",
 )  # fmt: skip
 
 Commands = Any  # argparse keeps the name of its own type to itself
@@ -155,6 +155,8 @@ def setting_options(parser: Parser) -> None:
     group = parser.add_argument_group("boxes")
     add("--max-boxes", int, "most boxes of one phrase (as many as the model writes)")
     add("--min-score", float, f"leave out boxes below this score ({usual.min_score:g})")
+    there = "ground: point from this presence on, 0 for always (the model's own)"
+    add("--min-presence", float, there)
     group.add_argument(
         "--every", action="store_true", default=SUPPRESS,
         help="box every thing that a phrase could mean",

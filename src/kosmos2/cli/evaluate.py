@@ -25,6 +25,7 @@ def add(commands: Commands) -> None:
         metavar="W",
         help="first, second, new or small (the one the embedded model knows: second)",
     )
+    parser.add_argument("--closer", action="store_true", help="look twice, where that is offered")
     parser.add_argument("--json", action="store_true", help="one JSON document, no more")
     words.model_options(parser)
 
@@ -37,7 +38,12 @@ def _run(arguments: Namespace) -> int:
     model = load(arguments, batch=64)
     with Progress("measuring", "scenes") as progress:
         measured = evaluate(
-            model, count=arguments.count, seed=arguments.seed, world=world, on_progress=progress
+            model,
+            count=arguments.count,
+            seed=arguments.seed,
+            world=world,
+            closer=arguments.closer,
+            on_progress=progress,
         )
     if arguments.json:
         show(json.dumps(measured))

@@ -42,11 +42,13 @@ def add(commands: Commands) -> None:
     locate.add_argument(
         "--best", type=words.whole(1), default=5, metavar="N", help="most boxes (%(default)s)"
     )
+    _closer(locate, "look again at the part of the picture around the best box")
     words.answer_options(locate, LOCATED)
     words.model_options(locate)
     describe = command(commands, "describe", _single, "say what stands in a box")
     _image(describe)
     _box(describe, required=True)
+    _closer(describe, "look at the part of the picture around the box")
     _plain(describe)
     ask = command(commands, "ask", _single, "answer a question about a picture")
     _image(ask)
@@ -144,7 +146,9 @@ def _located(arguments: Namespace) -> int:
     picture = open_picture(arguments.image)
     prompts.ground(arguments.phrase)
     shown = _Shown.of(arguments)
-    found = load(arguments).locate(picture, arguments.phrase, best=arguments.best)
+    found = load(arguments).locate(
+        picture, arguments.phrase, best=arguments.best, closer=arguments.closer
+    )
     size = (picture.width, picture.height)
     document = _json({**found.to_dict(shown.coords, *size), "file": arguments.image})
     answer = Grounded(
@@ -181,7 +185,8 @@ def _wanted(arguments: Namespace, picture: Picture) -> dict[str, Any]:
                 prompts.ground(phrase)
             return {"phrases": arguments.phrases}
         case "describe":
-            return {"box": _checked(arguments.box, arguments.coords, picture), **plain}
+            box = _checked(arguments.box, arguments.coords, picture)
+            return {"box": box, **plain, **({"closer": True} if arguments.closer else {})}
         case "ask":
             given = arguments.box or []
             boxes = [_checked(box, arguments.coords, picture) for box in given] or None
@@ -221,8 +226,9 @@ def _answer(
     from kosmos2.markup import Entity, Text
     from kosmos2.result import Grounded
 
-    # Phrases are found in one batch, which is quicker than to be seen one after the other.
-    if not shown.live or verb == "ground":
+    # Phrases are found in one batch, which is quicker than to be seen one after the other; and
+    # there is no stream of a second look.
+    if not shown.live or verb == "ground" or "closer" in wanted:
         answer: Grounded = getattr(model, verb)(picture, **wanted, **settings)
         if shown.live:
             output.show(output.sentence(answer, colours=shown.colours))
@@ -311,6 +317,10 @@ def _image(parser: Parser) -> None:
 
 def _plain(parser: Parser) -> None:
     parser.add_argument("--plain", action="store_true", help="words alone, without boxes")
+
+
+def _closer(parser: Parser, what: str) -> None:
+    parser.add_argument("--closer", action="store_true", help=f"{what}, for what is small")
 
 
 def _box(parser: Parser, **more: Any) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
@@ -82,6 +82,8 @@ class Grammar:
         more_above: Write another box while the delimiter, against `</object>`, is at least this
             probable, until a box is mostly an earlier one over again; None leaves it to the
             network, which is 0.5.
+        min_presence: After a phrase, write a box if `<object>` is at least this probable, and none
+            if it is not; None leaves it to the network, which takes the likeliest token.
     """
 
     tags: Tags
@@ -89,6 +91,7 @@ class Grammar:
     limit: int
     max_boxes: int | None = None
     more_above: float | None = None
+    min_presence: float | None = None
     _masks: dict[tuple[Key, int], Bool[Tensor, " W"]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -100,8 +103,10 @@ class Grammar:
     def __post_init__(self) -> None:
         if self.max_boxes is not None and self.max_boxes < 1:
             raise ConfigError(f"max_boxes is {self.max_boxes}; give at least 1, or None")
-        if self.more_above is not None and not 0 <= self.more_above <= 1:
-            raise ConfigError(f"more_above is {self.more_above}; give a probability, or None")
+        for name in ("more_above", "min_presence"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value}; give a probability, or None")
 
     def apply(
         self, logits: Float[Tensor, " W"], prompt: Sequence[int], answer: Sequence[int]
@@ -109,12 +114,13 @@ class Grammar:
         """The logits with what would break the grammar at minus infinity."""
         state = self.state(prompt, answer)
         left = self.limit - len(answer)
-        if self._asks_the_logits(state, left):
-            tags = self.tags
-            only = tags.delimiter if self._wants_more(logits) else tags.object_end
-            kept = torch.full_like(logits, -math.inf)
-            kept[only] = logits[only]
-            return kept
+        tags = self.tags
+        if self._may_go_on_if_probable(state, left):
+            return _only(tags.delimiter if self._wants_more(logits) else tags.object_end, logits)
+        if self._may_point_if_probable(state, left):
+            if self._is_present(logits):
+                return _only(tags.object, logits)
+            state = replace(state, named=False)
         mask = self._forbidden(self._key(state, left), len(logits)).to(logits.device)
         return logits.masked_fill(mask, -math.inf)
 
@@ -204,14 +210,23 @@ class Grammar:
 
     def _asks_the_logits(self, state: State, left: int) -> bool:
         """Whether what is allowed depends on how probable it is."""
-        return (
-            state.place == "close" and self.more_above is not None and self._may_go_on(state, left)
-        )
+        return self._may_go_on_if_probable(state, left) or self._may_point_if_probable(state, left)
+
+    def _may_go_on_if_probable(self, state: State, left: int) -> bool:
+        wanted = self.more_above is not None and state.place == "close"
+        return wanted and self._may_go_on(state, left)
+
+    def _may_point_if_probable(self, state: State, left: int) -> bool:
+        return self.min_presence is not None and _object_may(state, left)
 
     def _wants_more(self, logits: Float[Tensor, " W"]) -> bool:
         assert self.more_above is not None
         both = logits[[self.tags.delimiter, self.tags.object_end]].softmax(0)
         return float(both[0]) >= self.more_above
+
+    def _is_present(self, logits: Float[Tensor, " W"]) -> bool:
+        assert self.min_presence is not None
+        return float(logits.float().softmax(0)[self.tags.object]) >= self.min_presence
 
     def _key(self, state: State, left: int) -> Key:
         """All that the answer of `_forbidden` depends on."""
@@ -221,7 +236,7 @@ class Grammar:
             return state.place, self._may_go_on(state, left)
         if state.place == "phrase":
             return state.place, bool(state.since), left == 1
-        return state.place, state.named and left >= 4, left >= 3
+        return state.place, _object_may(state, left), left >= 3
 
     def _forbidden(self, key: Key, words: int) -> Bool[Tensor, " W"]:
         """What may not come; the few different answers are made once."""
@@ -259,6 +274,18 @@ class Grammar:
             row, column = divmod(since[0] - start, columns)
             places = places[(places // columns >= row) & (places % columns >= column)]
         return places + start
+
+
+def _object_may(state: State, left: int) -> bool:
+    """Whether an object is allowed: directly after a phrase, with room for its four tokens."""
+    return state.place == "words" and state.named and left >= 4
+
+
+def _only(id: int, logits: Float[Tensor, " W"]) -> Float[Tensor, " W"]:
+    """The logits with all others at minus infinity."""
+    kept = torch.full_like(logits, -math.inf)
+    kept[id] = logits[id]
+    return kept
 
 
 def _overlap(one: Edges, other: Edges) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from kosmos2.errors import InputError
 from kosmos2.evaluate.intervals import auc, f1, figure, share
 from kosmos2.evaluate.spoiling import SPOILT
 from kosmos2.geometry import Box
-from kosmos2.grounder import Kosmos2, Seen, tasks
+from kosmos2.grounder import Kosmos2, Located, Seen, tasks
 from kosmos2.grounder.reading import Ask
+from kosmos2.markup import Entity
 from kosmos2.options import Options
 from kosmos2.result import Grounded
 from kosmos2.scenes import attributes, choosing, sentences
@@ -35,6 +36,8 @@ SIDE_PX = 448
 HIT = 0.5  # overlap (IoU) from which a box counts as the right one
 MOST_RELATED = 2  # phrases with a relation, a scene
 MOST_QUESTIONS = 3  # a scene
+FINDING = ("find", "refer", "attribute", "absent")  # tasks that ask where a phrase is
+UNDECIDED = 0.5  # presence from which a phrase is found, where the model has no figure of its own
 _AT_ONCE = 64  # scenes in memory
 
 _SINGULAR = {form: noun for noun in NOUNS for form in (noun, plural(noun))}
@@ -65,6 +68,7 @@ def evaluate(
     count: int,
     seed: int,
     world: World = SHIPPED,
+    closer: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure a model on the first `count` scenes of a seed.
@@ -72,11 +76,15 @@ def evaluate(
     Every figure has its 95 % interval beside it. Phrases are those of single things (plain), or
     those where the noun alone would not do (relation); captions are the detailed ones, matched
     box by box to things of the same noun; `absent.auc` is how often a thing that is there gets a
-    higher score than one that is not.
+    higher score than one that is not, `absent.nowhere` how often the latter gets no box at all.
 
     In a world with attributes there are phrases that need a colour or a size as well, questions are
     put so that no answer is much more frequent than another, `absent_colour` sets a thing in its
     colour against the same thing in another, and `robust` asks plain phrases of spoilt pictures.
+
+    With `closer`, phrases are located and boxes described with a second look, from closer; a phrase
+    counts as found from the model's own `min_presence` on (0.5 where it has none), and its score is
+    its presence. Captions, questions and spoilt pictures have no such look, and no figure.
 
     Raises:
         InputError: no scenes to measure on.
@@ -87,10 +95,11 @@ def evaluate(
     for first in range(0, count, _AT_ONCE):
         indices = range(first, min(first + _AT_ONCE, count))
         scenes = [compose(seed, index, world) for index in indices]
-        counted += _measure(model, scenes)
+        counted += (_measure_closer if closer else _measure)(model, scenes)
         if on_progress:
             on_progress(len(counted), count)
-    measured = {"count": count, "seed": seed, "model": model.name, **_figures(counted)}
+    looks = {"closer": True} if closer else {}
+    measured = {"count": count, "seed": seed, "model": model.name, **looks, **_figures(counted)}
     return {**measured, "world": world.name, **_more(counted)} if world.attributes else measured
 
 
@@ -98,6 +107,11 @@ def _overlaps(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
     hits = [(sum(iou >= HIT for iou in row), len(row)) for row in rows]
     means = [(sum(row), len(row)) for row in rows]
     return {**figure("acc50", hits, share), **figure("mean_iou", means, share)}
+
+
+def _nowhere(scores: Sequence[float]) -> tuple[int, int]:
+    """How many got no box; how many there are."""
+    return sum(score == 0.0 for score in scores), len(scores)
 
 
 def _figures(counted: Sequence[_Counts]) -> dict[str, Any]:
@@ -118,7 +132,10 @@ def _figures(counted: Sequence[_Counts]) -> dict[str, Any]:
             **figure("f1", captions, f1),
         },
         "questions": shares("answered"),
-        "absent": figure("auc", [(one.present, one.absent) for one in counted], auc),
+        "absent": {
+            **figure("auc", [(one.present, one.absent) for one in counted], auc),
+            **figure("nowhere", [_nowhere(one.absent) for one in counted], share),
+        },
     }
 
 
@@ -149,7 +166,7 @@ def _measure(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
     seen = model.see(tuple(pictures))
     counted = [_Counts() for _ in scenes]
     asked = [(i, example) for i, scene in enumerate(scenes) for example in _examples(scene)]
-    finding = [(i, e) for i, e in asked if e.task in ("find", "refer", "attribute", "absent")]
+    finding = [(i, e) for i, e in asked if e.task in FINDING]
     telling = [(i, e) for i, e in asked if e.task in ("describe", "ask")]
     for part in (finding, telling):
         answers = model.answer([_ask(seen[i], example) for i, example in part], Options())
@@ -168,6 +185,33 @@ def _measure(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
             for (i, example), answer in zip(plain, answers):
                 counted[i].spoilt.setdefault(name, []).append(_overlap(example, answer))
     return counted
+
+
+def _measure_closer(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
+    """What can be looked at twice."""
+    counted = []
+    for scene in scenes:
+        one, examples = _Counts(), [*_examples(scene)]
+        (seen,) = model.see([draw_scene(scene, SIDE_PX)])
+        finding = [example for example in examples if example.task in FINDING]
+        phrases = [example.asked for example in finding]
+        places = model.locate(seen, phrases, best=1, closer=True) if phrases else []
+        for example, place in zip(finding, places, strict=True):
+            _count(one, example, _as_answer(place, model.min_presence))
+        for example in examples:
+            if example.task == "describe":
+                assert example.region is not None
+                _count(one, example, model.describe(seen, example.region, closer=True))
+        counted.append(one)
+    return counted
+
+
+def _as_answer(place: Located, min_presence: float | None) -> Grounded:
+    """Where a phrase is, as an answer whose score says how surely it is there."""
+    least = UNDECIDED if min_presence is None else min_presence
+    boxes = tuple(replace(box, score=place.presence) for box in place.boxes)
+    found = Entity(place.phrase, 0, len(place.phrase), boxes if place.presence >= least else ())
+    return Grounded(text=place.phrase, entities=(found,))
 
 
 def _examples(scene: Scene) -> Iterator[Example]:

@@ -46,9 +46,12 @@ def tags_of(tokenizer: Tokenizer) -> Tags:
 class Rules:
     """What one model's answers keep to, whatever is asked."""
 
-    def __init__(self, processor: Processor, *, no_repeat_ngram_size: int) -> None:
+    def __init__(
+        self, processor: Processor, *, no_repeat_ngram_size: int, min_presence: float | None
+    ) -> None:
         self.processor = processor
         self.no_repeat_ngram_size = no_repeat_ngram_size
+        self.min_presence = min_presence
         self.tags = tags_of(processor.tokenizer)
 
     def request(self, ask: Ask, options: Options, *, weights: Hashable) -> Request:
@@ -99,11 +102,13 @@ class Rules:
         wanted = ask.grammar or counted if options.grammar is None else options.grammar
         if not wanted:
             return ()
+        own = self.min_presence if options.min_presence is None else options.min_presence
         grammar = Grammar(
             tags=self.tags,
             stops=self.stops(ask) | {self.processor.tokenizer.eos},
             limit=self.limit(options, prompt_length),
             max_boxes=options.max_boxes,
             more_above=MORE_ABOVE if options.every else None,
+            min_presence=own if ask.one_object else None,
         )
         return (grammar,)

@@ -44,13 +44,16 @@ class Runner:
         processor: Processor,
         *,
         no_repeat_ngram_size: int,
+        min_presence: float | None,
         model: str,
         batch: int,
     ) -> None:
         self.network = network
         self.processor = processor
         self.batch = batch
-        self.rules = Rules(processor, no_repeat_ngram_size=no_repeat_ngram_size)
+        self.rules = Rules(
+            processor, no_repeat_ngram_size=no_repeat_ngram_size, min_presence=min_presence
+        )
         self._model = model
         self._engine: Engine | None = None
         self._made_for: object = None

@@ -29,6 +29,7 @@ class Begun:
     network: Network
     tokenizer: Tokenizer
     no_repeat_ngram_size: int
+    min_presence: float | None = None
     classes: tuple[str, ...] = ()  # of the labelling exports that are learnt from
     # Sources that are open, each for the whole run; `feed` opens them.
     readers: dict[Source, Reader] = field(default_factory=dict)
@@ -50,6 +51,7 @@ def begin(recipe: Recipe) -> Begun:
             load_network(folder, dtype=torch.float32, quantize=_rounded(recipe)),
             Tokenizer.load(folder),
             own.get("no_repeat_ngram_size", NO_REPEAT_NGRAM_SIZE),
+            own.get("min_presence"),
         )
     else:
         begun = _from_nothing(recipe)

@@ -39,5 +39,10 @@ def export(learner: Learner, begun: Begun, recipe: Recipe, folder: Path) -> None
         plain = Network(network.config)
         plain.load_state_dict(cells.merged(network, _WORDS))
         network = plain
-    model = Kosmos2(network.cpu(), begun.tokenizer, no_repeat_ngram_size=begun.no_repeat_ngram_size)
+    model = Kosmos2(
+        network.cpu(),
+        begun.tokenizer,
+        no_repeat_ngram_size=begun.no_repeat_ngram_size,
+        min_presence=begun.min_presence,
+    )
     model.save(folder, dtype=getattr(torch, recipe.train.save_as))

@@ -128,7 +128,8 @@ def read_generation_config(folder: str | Path) -> dict[str, Any]:
     reference's converter put it there); it counts where generation_config.json is silent.
 
     Raises:
-        CheckpointError: a file that is not JSON, or a `no_repeat_ngram_size` that is no size.
+        CheckpointError: a file that is not JSON, a `no_repeat_ngram_size` that is no size, or a
+            `min_presence` that is no probability.
     """
     folder = Path(folder)
     settings: dict[str, Any] = {}
@@ -144,6 +145,12 @@ def read_generation_config(folder: str | Path) -> dict[str, Any]:
     elif not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise CheckpointError(
             f"{folder}: no_repeat_ngram_size is {size!r}; it should be a whole number, 0 for off"
+        )
+    presence = settings.get("min_presence", 0.0)
+    number = isinstance(presence, int | float) and not isinstance(presence, bool)
+    if not number or not 0 <= presence <= 1:
+        raise CheckpointError(
+            f"{folder}: min_presence is {presence!r}; it should be a number from 0 to 1"
         )
     return settings
 

@@ -154,6 +154,7 @@ def _note_of_filter(each: Filter) -> dict[str, Any]:
         "limit": each.limit,
         "max_boxes": each.max_boxes,
         "more_above": each.more_above,
+        "min_presence": each.min_presence,
     }
 
 

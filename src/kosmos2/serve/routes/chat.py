@@ -91,6 +91,7 @@ def options(body: ChatRequest, positions: int) -> Options:
         top_k=max(body.top_k or 0, 0),
         seed=None if body.seed is None else body.seed % SEEDS,
         stop=tuple(stop),
+        min_presence=wish.min_presence,
         max_boxes=wish.max_boxes,
         every=wish.every,
         min_score=wish.min_score,

@@ -210,15 +210,7 @@ class _Verb:
         """Everything that can be refused is refused in here, before a stream begins."""
         body = self.body
         seen = await see(self.desk, self.caller, body.model, *body.address)
-        wanted = options(
-            max_new_tokens=body.max_tokens,
-            temperature=body.temperature,
-            top_p=body.top_p,
-            seed=body.seed,
-            min_score=body.min_score,
-            max_boxes=body.max_boxes,
-            every=body.every,
-        )
+        wanted = options(**body.settings)
         answers = self.desk.answering.answer(asks(seen), wanted, caller=self.caller)
         return seen, await answers.start()
 

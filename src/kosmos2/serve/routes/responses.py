@@ -81,6 +81,7 @@ def options(body: ResponseRequest, positions: int) -> Options:
         max_new_tokens=min(body.max_output_tokens or Options().max_new_tokens, positions),
         temperature=body.temperature or 0.0,
         top_p=1.0 if body.top_p is None else body.top_p,
+        min_presence=wish.min_presence,
         max_boxes=wish.max_boxes,
         every=wish.every,
         min_score=wish.min_score,

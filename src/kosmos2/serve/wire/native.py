@@ -87,6 +87,19 @@ class AnswerRequest(PictureRequest):
     format: Dialect | None = Field(None, description="Tell the answer as another model would, too.")
     stream: bool = False
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What generation is to keep to, under the names of `Options`."""
+        return {
+            "max_new_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "min_score": self.min_score,
+            "max_boxes": self.max_boxes,
+            "every": self.every,
+        }
+
 
 class CaptionRequest(AnswerRequest):
     """Say what is in a picture."""
@@ -99,7 +112,15 @@ class GroundRequest(AnswerRequest):
     """Find what phrases name."""
 
     phrases: Phrases
+    min_presence: float | None = Field(
+        None, ge=0, le=1, description="Point from this presence on; null is the model's own."
+    )
     heatmap: bool = Field(False, description="Tell also where else each phrase may be.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of every answer, and from when on to point."""
+        return {**super().settings, "min_presence": self.min_presence}
 
 
 class DescribeRequest(AnswerRequest):

@@ -140,6 +140,9 @@ class GroundingWish(Asked):
     min_score: float = Field(
         default=0.0, ge=0, le=1, description="Boxes of a lower score are left out."
     )
+    min_presence: float | None = Field(
+        default=None, ge=0, le=1, description="With phrases: point from this presence on."
+    )
     max_boxes: int | None = Field(
         default=None, ge=1, le=LIMITS.boxes, description="Most boxes of a phrase."
     )
