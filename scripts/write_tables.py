@@ -53,7 +53,10 @@ MORE_ROWS = (  # of worlds that have attributes
 )
 
 
+CLOSER = ROOT / "results/embedded-model-closer.json"
+SEARCHED = ROOT / "results/embedded-model-beams.json"
 BESIDE = (  # the same figures of others, where they were measured
+    ("this one, looking twice", CLOSER),
     ("first edition, same scenes", ROOT / "results/embedded-first-here.json"),
     ("this one, first edition's world", ROOT / "results/embedded-model-first-world.json"),
     ("first edition, its own world", ROOT / "results/embedded-first.json"),
@@ -77,6 +80,37 @@ def table(measured: dict[str, Any]) -> str:
         row += ["-" if value is None else f"{value:.3f}" for value in others]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+GOALS = (  # of the embedded model, second edition, on scenes that it never saw
+    ("a plain phrase is found", ("referring", "plain", "acc50"), 0.97),
+    ("a phrase that needs its relation", ("referring", "relation", "acc50"), 0.90),
+    ("what is in a box is named", ("naming", "accuracy"), 0.97),
+    ("detailed captions: F1 of things with their boxes", ("caption", "f1"), 0.93),
+    ("questions answered", ("questions", "accuracy"), 0.93),
+    ("absent things told from present ones (AUC)", ("absent", "auc"), 0.97),
+)
+
+
+def goals(measured: dict[str, Any]) -> str:
+    """What the embedded model was to reach, and what it reaches in one look and with more care."""
+    twice, searched = json.loads(CLOSER.read_text()), json.loads(SEARCHED.read_text())
+    lines = [
+        f"{measured['count']:,} scenes of seed {measured['seed']}, never trained on:",
+        "",
+        f"| | goal | as it comes | looking twice | captions of {searched['beams']} beams |",
+        "|---|---|---|---|---|",
+    ]
+    for words, path, goal in GOALS:
+        found = [figure(one, *path) for one in (measured, twice)]
+        found.append(figure(searched, *path) if path[0] == "caption" else None)
+        told = ["-" if one is None else _bold(f"{one:.3f}", if_=one >= goal) for one in found]
+        lines.append(f"| {words} | {goal:.2f} | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
+def _bold(words: str, *, if_: bool) -> str:
+    return f"**{words}**" if if_ else words
 
 
 def figure(measured: dict[str, Any], *path: str) -> Any:
@@ -378,6 +412,12 @@ BLOCKS = (
         ROOT / "results/embedded-model.json",
         table,
         (ROOT / "README.md", ROOT / "src/kosmos2/assets/demo/README.md"),
+    ),
+    Block(
+        "embedded goals",
+        ROOT / "results/embedded-model.json",
+        goals,
+        (ROOT / "docs/training.md",),
     ),
     Block(
         "speed",

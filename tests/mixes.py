@@ -104,6 +104,7 @@ def grammar_of(dice: random.Random, limit: int) -> Grammar:
         limit=limit,
         max_boxes=dice.choice([None, 1, 2]),
         more_above=dice.choice([None, 0.3]),
+        min_presence=dice.choice([None, 0.0, 0.01]),
     )
 
 

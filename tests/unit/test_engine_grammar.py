@@ -152,10 +152,15 @@ def test_impossible_settings_are_named(settings):
         grammar(**settings)
 
 
-@given(st.integers(0, 10_000), st.integers(1, 24), st.sampled_from([None, 1, 2]))
-def test_whatever_the_logits_every_answer_is_closed(seed, limit, max_boxes):
-    random, rules, answer = torch.Generator().manual_seed(seed), grammar(limit), []
-    rules = grammar(limit, max_boxes=max_boxes)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 24),
+    st.sampled_from([None, 1, 2]),
+    st.sampled_from([None, 0.1, 0.9]),
+)
+def test_whatever_the_logits_every_answer_is_closed(seed, limit, max_boxes, min_presence):
+    random, answer = torch.Generator().manual_seed(seed), []
+    rules = grammar(limit, max_boxes=max_boxes, min_presence=min_presence)
     while len(answer) < limit and (not answer or answer[-1] != EOS):
         noise = torch.randn(W, generator=random)
         noise[list(TAGS.all)] += 2  # tags often enough

@@ -301,6 +301,7 @@ def test_the_device_takes_what_the_filters_leave(data):
         limit=data.draw(st.integers(5, 30)),
         max_boxes=data.draw(st.sampled_from([None, 1, 2])),
         more_above=data.draw(st.sampled_from([None, 0.5])),
+        min_presence=data.draw(st.sampled_from([None, 0.2])),
     )
     ids = st.sampled_from([7, 8, 60, 61, 62, 63, 64, 80, 81, 112, 400, 1102])
     row = replace(
@@ -318,7 +319,7 @@ def test_the_device_takes_what_the_filters_leave(data):
     logits = torch.randn(TEXT.vocabulary, generator=random) * 3
     rule = static._rule(Place(row, answer, LOCATIONS, only_locations=False))
     if rule is None:  # only where it depends on the logits
-        assert grammar.more_above is not None
+        assert grammar.more_above is not None or grammar.min_presence is not None
         return
     allowed = logits.masked_fill(static._masks[rule[0]], -math.inf)
     allowed[rule[1:]] = -math.inf

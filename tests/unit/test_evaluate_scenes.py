@@ -25,7 +25,7 @@ class Oracle:
     min_presence = None
 
     def __init__(self, world, *, says=None, points=True):
-        self.says, self.points, self.known = says, points, {}
+        self.says, self.points, self.known, self.beams = says, points, {}, set()
         for index in range(COUNT):
             scene = compose(SEED, index, world)
             examples = [*measure._examples(scene), sentences.detailed(scene)]
@@ -38,6 +38,7 @@ class Oracle:
         return [SimpleNamespace(key=picture.tobytes()) for picture in pictures]
 
     def answer(self, asks, options):
+        self.beams.add(options.beams)
         return [self._answer(self.known[ask.seen[0].key][ask.prompt.markup]) for ask in asks]
 
     def locate(self, seen, phrases, *, best, closer):
@@ -116,6 +117,16 @@ def test_a_second_look_finds_from_a_presence_on(least):
         assert set(measured[never].values()) == {None}
     wrong = measure.evaluate(Oracle(SECOND, points=False), count=COUNT, seed=SEED, closer=True)
     assert wrong["referring"]["plain"]["acc50"] == wrong["absent"]["auc"] == 0
+
+
+def test_captions_may_be_searched_for_and_nothing_else_is():
+    oracle = Oracle(FIRST)
+    measured = measure.evaluate(oracle, count=2, seed=SEED, world=FIRST, beams=5)
+    assert measured["beams"] == 5
+    assert oracle.beams == {1, 5}
+    plain = Oracle(FIRST)
+    assert "beams" not in measure.evaluate(plain, count=2, seed=SEED, world=FIRST)
+    assert plain.beams == {1}
 
 
 def test_the_first_world_has_the_figures_it_always_had():

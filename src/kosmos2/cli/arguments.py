@@ -155,7 +155,7 @@ def setting_options(parser: Parser) -> None:
     group = parser.add_argument_group("boxes")
     add("--max-boxes", int, "most boxes of one phrase (as many as the model writes)")
     add("--min-score", float, f"leave out boxes below this score ({usual.min_score:g})")
-    there = "ground: point from this presence on, 0 for always (the model's own)"
+    there = "ground: point from this presence on, 0 for always (the model's choice)"
     add("--min-presence", float, there)
     group.add_argument(
         "--every", action="store_true", default=SUPPRESS,

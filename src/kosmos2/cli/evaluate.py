@@ -26,6 +26,9 @@ def add(commands: Commands) -> None:
         help="first, second, new or small (the one the embedded model knows: second)",
     )
     parser.add_argument("--closer", action="store_true", help="look twice, where that is offered")
+    parser.add_argument(
+        "--beams", type=whole(1), default=1, metavar="N", help="of captions (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document, no more")
     words.model_options(parser)
 
@@ -43,6 +46,7 @@ def _run(arguments: Namespace) -> int:
             seed=arguments.seed,
             world=world,
             closer=arguments.closer,
+            beams=arguments.beams,
             on_progress=progress,
         )
     if arguments.json:

@@ -69,6 +69,7 @@ def evaluate(
     seed: int,
     world: World = SHIPPED,
     closer: bool = False,
+    beams: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure a model on the first `count` scenes of a seed.
@@ -86,6 +87,8 @@ def evaluate(
     counts as found from the model's own `min_presence` on (0.5 where it has none), and its score is
     its presence. Captions, questions and spoilt pictures have no such look, and no figure.
 
+    With `beams` captions are searched for instead of written down; the paper's had five.
+
     Raises:
         InputError: no scenes to measure on.
     """
@@ -95,11 +98,12 @@ def evaluate(
     for first in range(0, count, _AT_ONCE):
         indices = range(first, min(first + _AT_ONCE, count))
         scenes = [compose(seed, index, world) for index in indices]
-        counted += (_measure_closer if closer else _measure)(model, scenes)
+        counted += _measure_closer(model, scenes) if closer else _measure(model, scenes, beams)
         if on_progress:
             on_progress(len(counted), count)
-    looks = {"closer": True} if closer else {}
-    measured = {"count": count, "seed": seed, "model": model.name, **looks, **_figures(counted)}
+    how: dict[str, Any] = {"closer": True} if closer else {}
+    how |= {"beams": beams} if beams > 1 else {}
+    measured = {"count": count, "seed": seed, "model": model.name, **how, **_figures(counted)}
     return {**measured, "world": world.name, **_more(counted)} if world.attributes else measured
 
 
@@ -161,7 +165,7 @@ def _more(counted: Sequence[_Counts]) -> dict[str, Any]:
     }
 
 
-def _measure(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
+def _measure(model: Kosmos2, scenes: Sequence[Scene], beams: int) -> list[_Counts]:
     pictures = [draw_scene(scene, SIDE_PX) for scene in scenes]
     seen = model.see(tuple(pictures))
     counted = [_Counts() for _ in scenes]
@@ -173,7 +177,7 @@ def _measure(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
         for (i, example), answer in zip(part, answers):
             _count(counted[i], example, answer)
     captions = model.answer(
-        [tasks.caption(one, detailed=True, grounded=True) for one in seen], Options()
+        [tasks.caption(one, detailed=True, grounded=True) for one in seen], Options(beams=beams)
     )
     for one, scene, answer in zip(counted, scenes, captions):
         one.caption = _match(scene, answer)

@@ -113,7 +113,7 @@ class GroundRequest(AnswerRequest):
 
     phrases: Phrases
     min_presence: float | None = Field(
-        None, ge=0, le=1, description="Point from this presence on; null is the model's own."
+        None, ge=0, le=1, description="Point from this presence on; null leaves it to the model."
     )
     heatmap: bool = Field(False, description="Tell also where else each phrase may be.")
 
