@@ -67,8 +67,8 @@ def measured(monkeypatch, tiny_model):
     """The measuring itself is somebody else's test."""
     asked = {}
 
-    def measure(model, *, count, seed, world, on_progress):
-        asked.update(model=model, count=count, seed=seed)
+    def measure(model, *, count, seed, world, closer, beams, on_progress):
+        asked.update(model=model, count=count, seed=seed, closer=closer, beams=beams)
         on_progress(count, count)
         return FIGURES
 
@@ -82,7 +82,15 @@ def test_an_evaluation_in_json_is_what_was_measured(measured, capsys, tiny_model
     shown = capsys.readouterr()
     assert json.loads(shown.out) == FIGURES
     assert shown.out.count("\n") == 1
-    assert measured == {"model": tiny_model, "count": 2, "seed": 7}
+    assert measured == {
+        "model": tiny_model, "count": 2, "seed": 7, "closer": False, "beams": 1
+    }  # fmt: skip
+
+
+def test_an_evaluation_may_look_twice_and_search(measured):
+    words = ["eval", "scenes", "--count", "2", "--closer", "--beams", "5", "--json"]
+    assert main(words) == 0
+    assert (measured["closer"], measured["beams"]) == (True, 5)
 
 
 def test_an_evaluation_for_people_has_each_figure_with_its_interval(measured, capsys):
