@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kosmos2.engine.grammar import SAME
 from kosmos2.errors import InputError
 from kosmos2.geometry import CELLS, Box, box_of, cells_of
 from kosmos2.grounder import tasks
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 SHARE = 1 / 3
 LEAST_PX = 64  # a part is not cut smaller: there is no more to be seen
 GLIMPSE = 0.005  # where a phrase is less surely there than this, nobody looks again
-SAME = 0.5  # what both looks point at, if their boxes overlap (IoU) by so much
 
 _PAIR = re.compile(r"<patch_index_(\d{4})><patch_index_(\d{4})>")
 
