@@ -96,14 +96,18 @@ class Box:
         """Share of the picture that is covered; an inverted box covers nothing."""
         return max(self.x2 - self.x1, 0.0) * max(self.y2 - self.y1, 0.0)
 
-    def iou(self, other: "Box") -> float:
-        """Intersection over union, 0 where neither box covers anything."""
-        shared = Box(
+    def shared(self, other: "Box") -> float:
+        """Share of the picture that both boxes cover."""
+        return Box(
             max(self.x1, other.x1),
             max(self.y1, other.y1),
             min(self.x2, other.x2),
             min(self.y2, other.y2),
         ).area
+
+    def iou(self, other: "Box") -> float:
+        """Intersection over union, 0 where neither box covers anything."""
+        shared = self.shared(other)
         union = self.area + other.area - shared
         return shared / union if union > 0 else 0.0
 

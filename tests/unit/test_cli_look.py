@@ -10,7 +10,7 @@ from PIL import Image
 
 from kosmos2 import Grounded, draw
 from kosmos2.cli import look, main
-from kosmos2.grounder import closer
+from kosmos2.grounder import closer, part
 
 SNOWMAN = "<grounding><phrase> a dog</phrase><object><patch_index_0044><patch_index_0863></object>"
 KEYS = {"text", "markup", "entities", "problems", "coords", "image", "model"}
@@ -43,6 +43,7 @@ def run(monkeypatch, capsys, tiny_model):
         (["caption", "IMAGE"], "caption", {}),
         (["caption", "IMAGE", "--detailed"], "caption", {"detailed": True}),
         (["caption", "IMAGE", "--plain"], "caption", {"grounded": False}),
+        (["caption", "IMAGE", "--closer"], "caption", {"closer": True}),
         (["ground", "IMAGE", "a dog", "a cat"], "ground", {"phrases": ["a dog", "a cat"]}),
         (["describe", "IMAGE", "--box", "0.1,0.2,0.5,0.9"], "describe",
          {"box": (0.1, 0.2, 0.5, 0.9)}),
@@ -269,8 +270,8 @@ def test_a_phrase_is_located_with_its_boxes_and_their_scores(run, picture, tiny_
 
 def test_a_phrase_is_located_from_closer(run, picture, tiny_model, monkeypatch):
     monkeypatch.setattr(closer, "GLIMPSE", 0.0)
-    monkeypatch.setattr(closer, "LEAST_PX", 8)
-    monkeypatch.setattr(closer, "SHARE", 0.9)
+    monkeypatch.setattr(part, "LEAST_PX", 8)
+    monkeypatch.setattr(part, "SHARE", 0.9)
     found = tiny_model.locate(picture, "a dog", closer=True)
     assert found != tiny_model.locate(picture, "a dog")
     code, out, _ = run("locate", picture, "a dog", "--closer", "--json")

@@ -51,6 +51,12 @@ class Oracle:
         there = bool(known.truth) is self.points
         return Located(phrase=phrase, boxes=boxes, presence=0.6 if there else 0.4, heat=())
 
+    def caption(self, seen, *, detailed, closer, beams):
+        assert (detailed, closer) == (True, True)
+        self.beams.add(beams)
+        scene = self.known[seen.key]
+        return self._answer(scene[prompts.caption(detailed=True).markup])
+
     def describe(self, seen, region, *, closer):
         assert closer
         return self._answer(self.known[seen.key][prompts.describe(region).markup])
@@ -113,10 +119,11 @@ def test_a_second_look_finds_from_a_presence_on(least):
     assert measured["absent"]["nowhere"] == (0 if least == 0.3 else 1)
     assert measured["referring"]["plain"]["acc50"] == (0 if least == 0.7 else 1)
     assert measured["attributes"]["size"]["acc50"] == (0 if least == 0.7 else 1)
-    for never in ("caption", "questions"):  # there is no second look for these
-        assert set(measured[never].values()) == {None}
+    assert measured["caption"]["f1"] == 1
+    assert set(measured["questions"].values()) == {None}  # there is no second look for these
     wrong = measure.evaluate(Oracle(SECOND, points=False), count=COUNT, seed=SEED, closer=True)
     assert wrong["referring"]["plain"]["acc50"] == wrong["absent"]["auc"] == 0
+    assert wrong["caption"]["f1"] == 0
 
 
 def test_captions_may_be_searched_for_and_nothing_else_is():
@@ -124,6 +131,9 @@ def test_captions_may_be_searched_for_and_nothing_else_is():
     measured = measure.evaluate(oracle, count=2, seed=SEED, world=FIRST, beams=5)
     assert measured["beams"] == 5
     assert oracle.beams == {1, 5}
+    closely = Oracle(FIRST)
+    measure.evaluate(closely, count=2, seed=SEED, world=FIRST, beams=5, closer=True)
+    assert closely.beams == {5}
     plain = Oracle(FIRST)
     assert "beams" not in measure.evaluate(plain, count=2, seed=SEED, world=FIRST)
     assert plain.beams == {1}

@@ -6,15 +6,14 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from kosmos2 import Box, Kosmos2, Seen
 from kosmos2.config import Config
 from kosmos2.errors import InputError, PromptError
 from kosmos2.grounder import closer
-from kosmos2.grounder.closer import Part
+from kosmos2.grounder import part as parts
+from kosmos2.grounder.part import Part
 from kosmos2.markup import parse
 from kosmos2.train import vocabulary
 from networks import loud_network
@@ -34,46 +33,6 @@ def model() -> Kosmos2:
 def picture():
     dice = np.random.default_rng(5)
     return Image.fromarray(dice.integers(0, 256, (400, 600, 3), dtype=np.uint8))
-
-
-def boxes():
-    edge = st.floats(0, 1)
-    return st.tuples(edge, edge, edge, edge).map(
-        lambda e: Box(min(e[0], e[2]), min(e[1], e[3]), max(e[0], e[2]), max(e[1], e[3]))
-    )
-
-
-@given(boxes(), st.integers(1, 900), st.integers(1, 900))
-def test_a_part_holds_its_box_in_the_picture_and_there_and_back_is_the_same(box, width, height):
-    part = Part.around(box, width, height)
-    if part is None:
-        return
-    assert 0 <= part.left < part.right <= width
-    assert 0 <= part.top < part.bottom <= height
-    assert part.left <= box.x1 * width + 1
-    assert part.top <= box.y1 * height + 1
-    assert box.x2 * width - 1 <= part.right
-    assert box.y2 * height - 1 <= part.bottom
-    inside = part.inside(box)
-    assert all(0 <= edge <= 1 for edge in inside.corners)
-    error_px = [
-        abs(there - here) * side
-        for there, here, side in zip(
-            part.outside(inside).corners, box.corners, (width, height) * 2, strict=True
-        )
-    ]
-    assert max(error_px) <= 1  # a part has whole pixels
-
-
-def test_a_small_box_takes_a_third_of_a_square_and_a_large_one_is_seen_as_it_is():
-    part = Part.around(SMALL, 600, 400)
-    assert (part.right - part.left, part.bottom - part.top) == (126, 126)
-    middle = part.inside(SMALL)
-    assert (middle.x1 + middle.x2) / 2 == pytest.approx(0.5, abs=0.01)
-    assert Part.around(Box(0, 0, 0.1, 0.1), 600, 400) == Part(0, 0, 180, 180, 600, 400)
-    assert Part.around(Box(0.99, 0.99, 1, 1), 600, 400) == Part(536, 336, 600, 400, 600, 400)
-    assert Part.around(Box(0.1, 0.1, 0.6, 0.9), 600, 400) is None
-    assert Part.around(Box(0.5, 0, 0.7, 1), 900, 100) == Part(270, 0, 810, 100, 900, 100)
 
 
 def test_a_box_is_described_as_it_is_in_the_part_that_somebody_cuts_by_hand(
@@ -142,7 +101,7 @@ def test_where_a_phrase_is_found_it_is_looked_for_again_and_both_looks_count(
     model: Kosmos2, picture, monkeypatch
 ):
     monkeypatch.setattr(closer, "GLIMPSE", 0.0)
-    monkeypatch.setattr(closer, "SHARE", 0.9)
+    monkeypatch.setattr(parts, "SHARE", 0.9)
     first = model.locate(picture, "a dog")
     part = Part.around(first.boxes[0], 600, 400)
     assert part is not None

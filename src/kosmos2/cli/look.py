@@ -32,6 +32,7 @@ def add(commands: Commands) -> None:
     caption = command(commands, "caption", _several, "say what is in a picture, with boxes")
     caption.add_argument("images", nargs="+", metavar="IMAGE")
     caption.add_argument("--detailed", action="store_true", help="in several sentences")
+    _closer(caption, "look again at each thing, and for things that were left out")
     _plain(caption)
     ground = command(commands, "ground", _single, "find what phrases name")
     _image(ground)
@@ -177,16 +178,19 @@ def _located(arguments: Namespace) -> int:
 def _wanted(arguments: Namespace, picture: Picture) -> dict[str, Any]:
     """What the verb is asked, checked as far as it can be without a model."""
     plain = {"grounded": not getattr(arguments, "plain", False)}
+    closely = {"closer": True} if getattr(arguments, "closer", False) else {}
     match arguments.command:
         case "caption":
-            return {"detailed": arguments.detailed, **plain}
+            if closely and arguments.plain:
+                raise UsageError("--closer looks at boxes, which --plain leaves out; drop one")
+            return {"detailed": arguments.detailed, **plain, **closely}
         case "ground":
             for phrase in arguments.phrases:
                 prompts.ground(phrase)
             return {"phrases": arguments.phrases}
         case "describe":
             box = _checked(arguments.box, arguments.coords, picture)
-            return {"box": box, **plain, **({"closer": True} if arguments.closer else {})}
+            return {"box": box, **plain, **closely}
         case "ask":
             given = arguments.box or []
             boxes = [_checked(box, arguments.coords, picture) for box in given] or None

@@ -83,9 +83,9 @@ def evaluate(
     put so that no answer is much more frequent than another, `absent_colour` sets a thing in its
     colour against the same thing in another, and `robust` asks plain phrases of spoilt pictures.
 
-    With `closer`, phrases are located and boxes described with a second look, from closer; a phrase
-    counts as found from the model's own `min_presence` on (0.5 where it has none), and its score is
-    its presence. Captions, questions and spoilt pictures have no such look, and no figure.
+    With `closer`, phrases are located, boxes described and captions told with a second look, from
+    closer; a phrase counts as found from the model's own `min_presence` on (0.5 where it has none),
+    and its score is its presence. Questions and spoilt pictures have no such look, and no figure.
 
     With `beams` captions are searched for instead of written down; the paper's had five.
 
@@ -98,7 +98,9 @@ def evaluate(
     for first in range(0, count, _AT_ONCE):
         indices = range(first, min(first + _AT_ONCE, count))
         scenes = [compose(seed, index, world) for index in indices]
-        counted += _measure_closer(model, scenes) if closer else _measure(model, scenes, beams)
+        counted += (
+            _measure_closer(model, scenes, beams) if closer else _measure(model, scenes, beams)
+        )
         if on_progress:
             on_progress(len(counted), count)
     how: dict[str, Any] = {"closer": True} if closer else {}
@@ -191,7 +193,7 @@ def _measure(model: Kosmos2, scenes: Sequence[Scene], beams: int) -> list[_Count
     return counted
 
 
-def _measure_closer(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
+def _measure_closer(model: Kosmos2, scenes: Sequence[Scene], beams: int) -> list[_Counts]:
     """What can be looked at twice."""
     counted = []
     for scene in scenes:
@@ -206,6 +208,7 @@ def _measure_closer(model: Kosmos2, scenes: Sequence[Scene]) -> list[_Counts]:
             if example.task == "describe":
                 assert example.region is not None
                 _count(one, example, model.describe(seen, example.region, closer=True))
+        one.caption = _match(scene, model.caption(seen, detailed=True, closer=True, beams=beams))
         counted.append(one)
     return counted
 

@@ -11,7 +11,7 @@ import torch
 from kosmos2.config import Config
 from kosmos2.errors import ConfigError, InputError, PromptError
 from kosmos2.grounder import closer as closer_look
-from kosmos2.grounder import tasks
+from kosmos2.grounder import retelling, tasks
 from kosmos2.grounder.locating import TRIES, Located, located
 from kosmos2.grounder.looks import Looks, weights_of
 from kosmos2.grounder.reading import Ask
@@ -190,21 +190,53 @@ class Kosmos2:
 
     @overload
     def caption(
-        self, image: OneImage, *, detailed: bool = ..., grounded: bool = ..., **settings: Any
+        self,
+        image: OneImage,
+        *,
+        detailed: bool = ...,
+        grounded: bool = ...,
+        closer: bool = ...,
+        **how: Any,
     ) -> Grounded: ...
     @overload
     def caption(
-        self, image: Images, *, detailed: bool = ..., grounded: bool = ..., **settings: Any
+        self,
+        image: Images,
+        *,
+        detailed: bool = ...,
+        grounded: bool = ...,
+        closer: bool = ...,
+        **how: Any,
     ) -> list[Grounded]: ...
     def caption(
-        self, image: Any, *, detailed: bool = False, grounded: bool = True, **settings: Any
+        self,
+        image: Any,
+        *,
+        detailed: bool = False,
+        grounded: bool = True,
+        closer: bool = False,
+        **how: Any,
     ) -> Any:
-        """Say what is in the picture, in a few words or in detail, with boxes or without."""
-        return self._each(
-            image,
-            lambda seen: tasks.caption(seen, detailed=detailed, grounded=grounded),
-            settings,
-        )
+        """Say what is in the picture, in a few words or in detail, with boxes or without.
+
+        With `closer`, each thing that was named is looked at again; one that is surer under another
+        name gets that name, and the rest is written again from there. In a detailed caption a last
+        sentence tells what only a closer look at each quarter of the picture shows. It takes
+        several times as long.
+
+        Raises:
+            PromptError: `closer` without boxes.
+        """
+        if closer and not grounded:
+            raise PromptError("a closer look needs boxes to look at; leave out grounded=False")
+        if not closer:
+            return self._each(
+                image, lambda seen: tasks.caption(seen, detailed=detailed, grounded=grounded), how
+            )
+        many = isinstance(image, list | tuple)
+        seen = self.see(list(image) if many else [image])
+        answers = retelling.caption(self, seen, detailed=detailed, options=Options.of(**how))
+        return answers if many else answers[0]
 
     @overload
     def ground(
