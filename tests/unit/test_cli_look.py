@@ -8,7 +8,7 @@ import struct
 import pytest
 from PIL import Image
 
-from kosmos2 import Grounded, draw
+from kosmos2 import Grounded, draw, drawing
 from kosmos2.cli import look, main
 from kosmos2.grounder import closer, part
 
@@ -292,6 +292,23 @@ def test_what_was_located_is_saved(run, picture, tmp_path, tiny_model, kind):
             assert drawn.size == (60, 40)
             assert drawn.tobytes() != Image.open(picture).tobytes()
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_faint_boxes_are_told_but_not_drawn(run, picture, tmp_path, tiny_model, monkeypatch):
+    scores = [box.score for box in tiny_model.locate(picture, "a dog").boxes]
+    assert len(scores) > 2
+    drawn = []
+
+    def draw(image, answer):
+        drawn.append([box.score for box in answer.entities[0].boxes])
+        return image
+
+    monkeypatch.setattr(drawing, "draw", draw)
+    for faint, count in ((0.0, len(scores)), ((scores[1] + scores[2]) / 2, 2), (1.1, 1)):
+        monkeypatch.setattr(look, "FAINT", faint)
+        code, out, _ = run("locate", picture, "a dog", "--save", tmp_path / f"{count}.png")
+        assert (code, drawn.pop()) == (0, scores[:count])
+        assert len(out.splitlines()) == 2 + len(scores)
 
 
 def test_a_map_is_no_page(run, picture, tmp_path):

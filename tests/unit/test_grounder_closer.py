@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from kosmos2 import Box, Kosmos2, Seen
 from kosmos2.config import Config
 from kosmos2.errors import InputError, PromptError
-from kosmos2.grounder import closer
+from kosmos2.grounder import Located, closer
 from kosmos2.grounder import part as parts
 from kosmos2.grounder.part import Part
 from kosmos2.markup import parse
@@ -115,6 +116,21 @@ def test_where_a_phrase_is_found_it_is_looked_for_again_and_both_looks_count(
         assert found.boxes[0].corners == pytest.approx(best.corners)
         assert found.boxes[1:] == first.boxes[1:]
         assert found.heat == first.heat
+
+
+def test_the_closer_box_takes_the_place_of_all_that_are_as_good_as_it():
+    part = Part(0, 0, 200, 200, 400, 400)
+    before, beside, elsewhere = Box(0, 0, 0.2, 0.2), Box(0.05, 0, 0.25, 0.2), Box(0.7, 0.7, 1, 1)
+    first = Located(phrase="it", boxes=(before, beside, elsewhere), presence=0.8, heat=())
+    for x1, kept in ((0.1, (elsewhere,)), (0.6, (before, beside, elsewhere))):
+        second = Located(phrase="it", boxes=(Box(x1, 0, x1 + 0.4, 0.4),), presence=0.6, heat=())
+        now = Box(x1 / 2, 0, x1 / 2 + 0.2, 0.2)
+        found = closer._both(first, second, part, 0.5)
+        assert found.boxes == (now, *kept) if kept == (elsewhere,) else kept
+        assert found.presence == pytest.approx(0.7)
+    assert closer._both(first, replace(second, boxes=(Box(0.1, 0, 0.5, 0.4),)), part, 1).boxes == (
+        Box(0.05, 0, 0.25, 0.2), beside, elsewhere,
+    )  # fmt: skip
 
 
 def test_what_is_surely_not_there_is_not_looked_for_again(model: Kosmos2, picture, monkeypatch):

@@ -62,6 +62,27 @@ def test_boxes_come_likeliest_first_and_none_twice():
     assert len(located("a dog", corners, best=6, refine=False, overlap=1.0).boxes) == 6
 
 
+def test_boxes_that_become_one_when_their_edges_move_are_told_once():
+    """A small thing whose lower right corner may lie in either of two cells."""
+    first, opposite = torch.zeros(CELLS), torch.zeros(1, CELLS)
+    first[4 * SIDE + 4] = 1.0
+    opposite[0, 5 * SIDE + 5], opposite[0, 5 * SIDE + 6] = 0.51, 0.49
+    corners = Corners(1.0, first, torch.tensor([4 * SIDE + 4]), opposite)
+    in_cells = located("a dog", corners, best=5, refine=False, overlap=0.7)
+    assert len(in_cells.boxes) == 2
+    moved = located("a dog", corners, best=5, refine=True, overlap=0.7)
+    assert len(moved.boxes) == 1
+    assert moved.boxes[0].score == in_cells.boxes[0].score
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_two_boxes_overlap_more_than_asked_wherever_their_edges_moved(seed):
+    for overlap in (0.0, 0.3, 0.6):
+        found = located("a dog", corners_at(seed), best=8, refine=True, overlap=overlap)
+        for at, box in enumerate(found.boxes):
+            assert all(box.iou(other) <= overlap for other in found.boxes[:at])
+
+
 def test_an_edge_moves_to_where_the_neighbours_pull_it():
     first, opposite = torch.zeros(CELLS), torch.zeros(1, CELLS)
     first[4 * SIDE + 4], first[4 * SIDE + 5] = 0.75, 0.25

@@ -45,17 +45,45 @@ def truth(index: int, noun: str) -> Box:
 
 @pytest.mark.parametrize("detailed", [False, True])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_what_is_sure_is_told_as_ever(model: Kosmos2, detailed, beams):
+def test_what_is_sure_is_told_as_ever(model: Kosmos2, monkeypatch, detailed, beams):
     pictures = [picture(index) for index in SURE]
+    monkeypatch.setattr(retelling, "sharper", lambda model, seen, answer: answer)
     closely = model.caption(pictures, detailed=detailed, closer=True, beams=beams)
     assert closely == model.caption(pictures, detailed=detailed, beams=beams)
+
+
+def test_boxes_are_drawn_as_they_are_seen_from_closer(model: Kosmos2):
+    overlaps = {}
+    for index in (*SURE, LEFT_OUT, MENDED):
+        one_look = model.caption(picture(index), detailed=True)
+        sharp = retelling.sharper(model, model.see(picture(index)), one_look)
+        assert replace(sharp, entities=()) == replace(one_look, entities=())
+        for before, after in zip(one_look.entities, sharp.entities, strict=True):
+            assert (before.phrase, before.start) == (after.phrase, after.start)
+            for one, other in zip(before.boxes, after.boxes, strict=True):
+                assert other.iou(one) >= 0.5
+                for name, box in (("before", one), ("after", other)):
+                    best = max(box.iou(thing.box) for thing in scene(index).things)
+                    overlaps.setdefault(name, []).append(best)
+    assert len(overlaps["after"]) > 8
+    assert np.mean(overlaps["after"]) > np.mean(overlaps["before"]) + 0.03
+
+
+def test_a_box_that_is_seen_elsewhere_stays_where_it_was():
+    model, box = Scripted([], near=0.9, far=0.9, drifts=0.1), Box(0.4, 0.4, 0.6, 0.6)
+    answer = Grounded(text="a cup", entities=(Entity("a cup", 0, 5, (box,)),))
+    for drifts, moved in ((0.0, False), (0.06, True), (0.3, False)):
+        model.drifts, model.box = drifts, Box(1 / 3, 1 / 3, 2 / 3, 2 / 3)
+        (entity,) = retelling.sharper(model, Whole(), answer).entities
+        assert (entity.boxes[0].x1 > 0.41) == moved
+        assert entity.boxes[0].x1 == pytest.approx(0.4 + moved * drifts * 0.6)
 
 
 def test_what_was_left_out_is_told_at_the_end(model: Kosmos2):
     one_look = model.caption(picture(LEFT_OUT), detailed=True)
     found = model.caption(picture(LEFT_OUT), detailed=True, closer=True)
     assert found.text == f"{one_look.text} There is also a laptop."
-    assert found.entities[:-1] == one_look.entities
+    assert phrases(found)[:-1] == phrases(one_look)
     laptop = found.entities[-1]
     assert found.text[laptop.start : laptop.end] == laptop.phrase == "a laptop"
     assert laptop.boxes[0].iou(truth(LEFT_OUT, "laptop")) > 0.5
@@ -64,7 +92,8 @@ def test_what_was_left_out_is_told_at_the_end(model: Kosmos2):
 
 
 def test_a_brief_caption_leaves_out_what_it_likes(model: Kosmos2):
-    assert model.caption(picture(LEFT_OUT), closer=True) == model.caption(picture(LEFT_OUT))
+    found, one_look = (model.caption(picture(LEFT_OUT), closer=c) for c in (True, False))
+    assert (found.text, phrases(found)) == (one_look.text, phrases(one_look))
 
 
 def test_a_wrong_name_is_mended_and_the_rest_is_what_the_model_says_then(model: Kosmos2):
@@ -72,9 +101,9 @@ def test_a_wrong_name_is_mended_and_the_rest_is_what_the_model_says_then(model: 
     found = model.caption(picture(MENDED), detailed=True, closer=True)
     assert [e.phrase for e in one_look.entities][-1] == "a cake"
     assert found.text == one_look.text.replace("a cake", "a sandwich")
-    assert found.entities[:-1] == one_look.entities[:-1]
+    assert phrases(found)[:-1] == phrases(one_look)[:-1]
     sandwich = found.entities[-1]
-    assert sandwich.boxes == one_look.entities[-1].boxes
+    assert sandwich.boxes[0].iou(one_look.entities[-1].boxes[0]) > 0.5
     assert sandwich.boxes[0].iou(truth(MENDED, "sandwich")) > 0.5
     beginning, _, _ = one_look.markup.partition("<phrase> a cake")
     by_hand = model.complete(
@@ -134,9 +163,9 @@ def test_several_pictures_are_told_as_each_alone(model: Kosmos2):
 @pytest.mark.parametrize("index", [LEFT_OUT, MENDED])
 def test_an_answer_that_was_cut_short_is_not_gone_on_with(model: Kosmos2, index, most):
     short = {"detailed": True, "max_new_tokens": most}
-    assert model.caption(picture(index), closer=True, **short) == model.caption(
-        picture(index), **short
-    )
+    one_look = model.caption(picture(index), **short)
+    found = model.caption(picture(index), closer=True, **short)
+    assert (found.markup, phrases(found)) == (one_look.markup, phrases(one_look))
 
 
 def test_several_that_were_left_out_make_one_sentence():
@@ -220,8 +249,9 @@ def more(known=(), **how) -> list[str]:
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ({"near": 0.9, "far": 0.2}, ["a cup"]),  # 0.55 together
-        ({"near": 0.7, "far": 0.2}, []),
+        ({"near": 0.9, "far": 0.6}, ["a cup"]),
+        ({"near": 0.9, "far": 0.4}, []),
+        ({"near": 0.4, "far": 0.9}, []),
         ({"near": 0.9, "far": 0.9, "name": "."}, []),  # nothing that it could be called
         ({"near": 0.9, "far": 0.9, "drifts": 0.3}, []),  # the closer look sees it elsewhere
         ({"near": 0.9, "far": 0.9, "known": [Box(0.2, 0.2, 0.4, 0.4)]}, []),  # told already
@@ -279,13 +309,15 @@ def test_each_mend_is_one_answer_more_and_there_is_an_end(model: Kosmos2, monkey
     assert [e.phrase for e in found.entities][:most] == ["a cup"] * most
 
 
+def phrases(answer: Grounded) -> list[tuple[str, int, int]]:
+    return [(entity.phrase, entity.start, entity.end) for entity in answer.entities]
+
+
 def same_as_its_markup(answer: Grounded) -> None:
-    """The markup says what text and entities say, as near as cells can say it."""
+    """The markup says what text and entities say; its boxes are those of the first look."""
     parsed = parse(answer.markup)
     assert parsed.text == answer.text
-    assert [(e.phrase, e.start, e.end) for e in parsed.entities] == [
-        (e.phrase, e.start, e.end) for e in answer.entities
-    ]
+    assert phrases(parsed) == phrases(answer)
     for there, here in zip(parsed.entities, answer.entities, strict=True):
         for one, other in zip(there.boxes, here.boxes, strict=True):
-            assert one.corners == pytest.approx(other.corners, abs=1.01 / 32)
+            assert one.iou(other) > 0.4

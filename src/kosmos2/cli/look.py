@@ -6,7 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kosmos2.result import Grounded
 
 LOCATED = (".png", ".json")
+FAINT = 0.05  # a box of a lower score, which a map shows as well, is not drawn
 TOGETHER = 8  # pictures that are read and answered at once
 
 
@@ -170,9 +171,18 @@ def _located(arguments: Namespace) -> int:
             if place.suffix.lower() == ".json":
                 draft.write_text(document + "\n", encoding="utf-8")
             else:
-                draw(draw_heat(picture, found.heat), answer).save(draft, format="PNG")
+                drawn = draw(draw_heat(picture, found.heat), _without_faint(answer))
+                drawn.save(draft, format="PNG")
         output.note(f"saved {place}")
     return 0
+
+
+def _without_faint(answer: Grounded) -> Grounded:
+    """The answer as it is drawn: its best box, and others that are worth a line in the picture."""
+    (entity,) = answer.entities
+    best, *others = entity.boxes
+    worth = (box for box in others if (box.score or 0.0) >= FAINT)
+    return replace(answer, entities=(replace(entity, boxes=(best, *worth)),))
 
 
 def _wanted(arguments: Namespace, picture: Picture) -> dict[str, Any]:

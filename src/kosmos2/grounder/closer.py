@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kosmos2.engine.grammar import SAME
 from kosmos2.geometry import CELLS, Box, box_of, cells_of
 from kosmos2.grounder import tasks
-from kosmos2.grounder.locating import Located
+from kosmos2.grounder.locating import Located, new
 from kosmos2.grounder.part import Part
 from kosmos2.grounder.reading import Ask
 from kosmos2.grounder.seen import Seen
@@ -51,7 +51,9 @@ def describe(
     ]
 
 
-def locate(model: Kosmos2, seen: Seen, found: Sequence[Located], *, refine: bool) -> list[Located]:
+def locate(
+    model: Kosmos2, seen: Seen, found: Sequence[Located], *, refine: bool, overlap: float
+) -> list[Located]:
     """The places of phrases, each looked at again where the phrase may be there at all."""
     parts = [
         Part.around(one.boxes[0], seen.width, seen.height) if one.presence >= GLIMPSE else None
@@ -59,7 +61,7 @@ def locate(model: Kosmos2, seen: Seen, found: Sequence[Located], *, refine: bool
     ]
     cut = iter(model.see([part.cut(seen) for part in parts if part]))
     return [
-        _both(one, model.locate(next(cut), one.phrase, best=1, refine=refine), part)
+        _both(one, model.locate(next(cut), one.phrase, best=1, refine=refine), part, overlap)
         if part
         else one
         for one, part in zip(found, parts)
@@ -90,7 +92,7 @@ def _moved(pair: re.Match[str], part: Part) -> str:
     return "".join(map(cell_tag, cells_of(part.outside(box))))
 
 
-def _both(first: Located, second: Located, part: Part) -> Located:
+def _both(first: Located, second: Located, part: Part, overlap: float) -> Located:
     """Two looks for one phrase as one.
 
     The second sees the edges better, but not what the phrase may compare the thing with ("the
@@ -98,5 +100,7 @@ def _both(first: Located, second: Located, part: Part) -> Located:
     whether the phrase is there.
     """
     before, now = first.boxes[0], part.outside(second.boxes[0])
-    boxes = (now, *first.boxes[1:]) if now.iou(before) >= SAME else first.boxes
+    boxes = first.boxes
+    if now.iou(before) >= SAME:
+        boxes = (now, *(box for box in first.boxes[1:] if new(box, [now], overlap)))
     return replace(first, boxes=boxes, presence=(first.presence + second.presence) / 2)

@@ -341,7 +341,7 @@ class Kosmos2:
             for asked, each in zip(phrases, corners, strict=True)
         ]
         if closer:
-            found = closer_look.locate(self, seen, found, refine=refine)
+            found = closer_look.locate(self, seen, found, refine=refine, overlap=overlap)
         return found[0] if isinstance(phrase, str) else found
 
     @overload

@@ -6,6 +6,7 @@ Letters: L locations, K first corners that were followed up; the grid is SIDE x 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,34 +49,41 @@ class Located:
 
 def located(phrase: str, corners: Corners, *, best: int, refine: bool, overlap: float) -> Located:
     """What two corners' probabilities say, as boxes and a map."""
-    boxes = [
-        refined(box, corners, row, lower_right) if refine else box
-        for box, row, lower_right in _likeliest(corners, best, overlap)
-    ]
     return Located(
         phrase=phrase.strip(),
-        boxes=tuple(boxes),
+        boxes=_likeliest(corners, best, overlap, refine=refine),
         presence=corners.presence,
         heat=tuple(tuple(line) for line in heat(corners).tolist()),
     )
 
 
-def _likeliest(corners: Corners, best: int, overlap: float) -> list[tuple[Box, int, int]]:
-    """The best boxes, each with the row of its first corner and the cell of its second.
+def _likeliest(corners: Corners, best: int, overlap: float, *, refine: bool) -> tuple[Box, ...]:
+    """The best boxes.
 
-    One that overlaps a likelier one by more than `overlap` is another wording of it, not another.
+    One that overlaps a likelier one by more than `overlap` is another wording of it, not another;
+    so is one that does when edges are where the neighbouring cells pull them.
     """
     joint = corners.joint.flatten()
     likeliest = joint.topk(min(CONSIDERED, int((joint > 0).sum())))
-    found: list[tuple[Box, int, int]] = []
+    found: list[Box] = []
+    cells: list[Box] = []
     for score, place in zip(likeliest.values.tolist(), likeliest.indices.tolist()):
         row, lower_right = divmod(place, CELLS)
         box = box_of(int(corners.tried[row]), lower_right, math.sqrt(score))
-        if all(box.iou(other) <= overlap for other, *_ in found):
-            found.append((box, row, lower_right))
+        if not new(box, cells, overlap):
+            continue
+        drawn = refined(box, corners, row, lower_right) if refine else box
+        if new(drawn, found, overlap):
+            found.append(drawn)
+            cells.append(box)
         if len(found) == best:
             break
-    return found
+    return tuple(found)
+
+
+def new(box: Box, likelier: Sequence[Box], overlap: float) -> bool:
+    """Whether a box overlaps none of the likelier ones by more than that."""
+    return all(box.iou(other) <= overlap for other in likelier)
 
 
 def heat(corners: Corners) -> Float[Tensor, "SIDE SIDE"]:

@@ -1,10 +1,11 @@
 """A caption that is looked into from closer: what it says wrongly, twice, or not at all.
 
-In one look the embedded model takes a small thing for another or leaves it out. Three things are
+In one look the embedded model takes a small thing for another or leaves it out. Four things are
 done about it, each in its own function:
 
     mended      a phrase that is not surely there is named anew, and the rest is written again
     once        of two phrases alike with one place between them, the later has no box
+    sharper     boxes are drawn as they are seen from closer
     with_more   what only a closer look at a quarter of the picture shows is told at the end
 """
 
@@ -34,7 +35,7 @@ NAME = "What is [this]?"
 # model was right about 380 of 389 phrases above it, and about 30 of 68 below.
 SURE = 0.95
 MENDS = 8  # phrases of a caption; each costs the rest of the caption
-THERE = 0.5  # presence, of both looks together, from which something new is told
+THERE = 0.5  # presence, in each of the two looks, from which something new is told
 SAME_PLACE = 0.5  # overlap (IoU) of two boxes of one thing, as two looks see them
 ENDS = (".", "!", "?")  # of a sentence, after which another may come
 COVERED = 0.5  # of the smaller of two boxes: what shares more is no new thing
@@ -47,8 +48,9 @@ def caption(
     asks = [tasks.caption(one, detailed=detailed, grounded=True) for one in seen]
     told = []
     for ask, answer in zip(asks, model.answer(asks, options), strict=True):
-        answer = once(mended(model, ask, answer, options))
-        told.append(with_more(model, ask.seen[-1], answer) if detailed else answer)
+        (picture,) = ask.seen
+        answer = sharper(model, picture, once(mended(model, ask, answer, options)))
+        told.append(with_more(model, picture, answer) if detailed else answer)
     return told
 
 
@@ -83,6 +85,30 @@ def once(answer: Grounded) -> Grounded:
         if not any(_alike(entity, earlier) for earlier in kept):
             kept.append(entity)
     return replace(answer, entities=tuple(kept))
+
+
+def sharper(model: Kosmos2, seen: Seen, answer: Grounded) -> Grounded:
+    """The answer with each box where its phrase is seen from closer, if that is the same place.
+
+    The markup keeps the cells that the model wrote.
+    """
+
+    def drawn(box: Box, phrase: str) -> Box:
+        part = Part.around(box, seen.width, seen.height)
+        if part is None:
+            return box
+        nearer = part.outside(model.locate(model.see(part.cut(seen)), phrase, best=1).boxes[0])
+        return nearer if nearer.iou(box) >= SAME else box
+
+    return replace(
+        answer,
+        entities=tuple(
+            replace(one, boxes=tuple(drawn(box, one.phrase) for box in one.boxes))
+            if one.phrase
+            else one
+            for one in answer.entities
+        ),
+    )
 
 
 def with_more(model: Kosmos2, seen: Seen, answer: Grounded) -> Grounded:
@@ -177,7 +203,7 @@ class _View:
     """Something in a box, seen from closer."""
 
     name: str
-    presence: float  # as both looks say, the one at the whole picture and the closer one
+    presence: float  # what both looks grant it, the one at the whole picture and the closer one
     box: Box  # as it is seen from closer
     agrees: bool  # whether that is the box that was looked at
 
@@ -196,7 +222,7 @@ class _View:
         there = part.outside(near.boxes[0])
         return cls(
             name=name,
-            presence=(near.presence + far.presence) / 2,
+            presence=min(near.presence, far.presence),
             box=there,
             agrees=there.iou(box) >= SAME_PLACE,
         )
