@@ -136,6 +136,11 @@ def test_a_picture_without_labels_teaches_what_is_absent_or_gives_way_unblamed()
 def test_nothing_but_rubbish_is_an_error_that_names_it():
     with pytest.raises(DataError, match=r"shelf: 2 rows .* cannot be used; shelf:0: torn out"):
         _ = prepared(None, None)[0]
+    half = pair("half of \ud800 a character")
+    with pytest.raises(DataError, match=r"shelf: 2 rows .* be used; pairs:0: .*U\+D800"):
+        _ = prepared(half, half)[0]
+    with pytest.raises(DataError, match=r"shelf: 1 rows .* be used; nothing is labelled in any"):
+        _ = prepared(objects())[0]
 
 
 def test_pictures_of_a_document_are_in_the_order_it_shows_them():

@@ -225,6 +225,15 @@ def test_a_bad_line_is_told_by_its_number(tmp_path: Path, line: str, complaint: 
     assert caught.value.name.endswith("images/a.png")
 
 
+def test_an_export_without_a_single_label_is_no_export_of_backgrounds(tmp_path: Path) -> None:
+    yolo_of(tmp_path, "0 0.5 0.5 0.5 0.5\n")
+    write(tmp_path / "images" / "b.png", encoded(1))
+    assert len(opened(tmp_path)) == 2  # one of them has nothing on it
+    (tmp_path / "labels" / "a.txt").rename(tmp_path / "a.txt")
+    with pytest.raises(DataError, match=r"none of the 2 pictures .*labels/a\.txt"):
+        opened(tmp_path)
+
+
 def test_splits_lists_of_pictures_and_plain_class_files(tmp_path: Path) -> None:
     exports.yolo(tmp_path / "a")
     yaml = tmp_path / "a" / "data.yaml"

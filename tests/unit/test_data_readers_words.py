@@ -237,8 +237,8 @@ def test_what_is_unknown_is_told_with_what_is_known(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "a.docx"):
         with pytest.raises(DataError, match="no format that is known") as caught:
             opened(path)
-        for name in FORMATS:
-            assert f"\n  {name} " in str(caught.value)
+        for name, reader in FORMATS.items():
+            assert f" {name}: {reader.says}" in str(caught.value)
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:

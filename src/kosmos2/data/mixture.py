@@ -72,15 +72,16 @@ class Mixture:
         return next(self.candidates(position))
 
     def candidates(self, position: int) -> Iterator[Drawn]:
-        """The sample at a position, then those that would take its place.
+        """The sample at a position, then those that would take its place; the last is the last.
 
         Raises:
-            DataError: there is no good row far and wide.
+            DataError: there is no row far and wide that can be read.
         """
         source, turn = self._turn(position)
         reader, order = self.readers[source], self.orders[source]
         epoch, index = divmod(turn, len(order))
         bad: list[Bad] = []
+        offered = False
         for further in range(min(MOST_TRIES, len(order))):
             try:
                 sample = reader.read(order.row(epoch, (index + further) % len(order)))
@@ -88,12 +89,9 @@ class Mixture:
                 bad.append(Bad(error.name, error.why))
                 continue
             yield Drawn(sample, source, epoch, index, tuple(bad))
-            # Whoever asks for more could not use this one, and says why itself.
-        first = f"; {bad[0].name}: {bad[0].why}" if bad else ""
-        raise DataError(
-            f"{reader.name}: {min(MOST_TRIES, len(order))} rows one after the other cannot be "
-            f"used{first}"
-        )
+            offered = True
+        if not offered:
+            raise no_more(reader, bad)
 
     def _turn(self, position: int) -> tuple[int, int]:
         """Whose turn it is, and how many turns that source has had before."""
@@ -106,6 +104,13 @@ class Mixture:
                 before[sources == source] = cycle * share + np.arange(share)
             self._cycle = cycle, sources.tolist(), before.tolist()
         return self._cycle[1][place], self._cycle[2][place]
+
+
+def no_more(reader: Reader, bad: Sequence[Bad]) -> DataError:
+    """What is wrong with a source of which row after row cannot be used, and with the first."""
+    why = f"{bad[0].name}: {bad[0].why}" if bad else "nothing is labelled in any of them"
+    tried = min(MOST_TRIES, len(reader))
+    return DataError(f"{reader.name}: {tried} rows one after the other cannot be used; {why}")
 
 
 def _shares(weights: Sequence[float]) -> list[int]:

@@ -14,7 +14,7 @@ import numpy as np
 from kosmos2.config import Config
 from kosmos2.data.dialogue import unplaced
 from kosmos2.data.encoding import CORNERS, encode
-from kosmos2.data.mixture import Drawn, Mixture
+from kosmos2.data.mixture import Drawn, Mixture, no_more
 from kosmos2.data.rows import Row, pack
 from kosmos2.data.sample import Sample, Turn
 from kosmos2.data.spans import placed
@@ -77,7 +77,7 @@ class Prepared:
                 continue
             if row is not None:
                 return replace(row, bad=(*drawn.bad, *bad))
-        raise AssertionError("the mixture says when there are no more")
+        raise no_more(self.mixture.readers[drawn.source], [*drawn.bad, *bad])
 
     __call__ = __getitem__
 

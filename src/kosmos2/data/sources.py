@@ -57,7 +57,7 @@ class Source:
         if self.format != AUTO and self.format not in FORMATS:
             near = get_close_matches(self.format, FORMATS, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise RecipeError(f"no format is called {self.format!r}{hint}\n{_known()}")
+            raise RecipeError(f"no format is called {self.format!r}{hint}; known are {_known()}")
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise RecipeError(f"weight of {self.path} is {self.weight}; give more than 0")
 
@@ -91,9 +91,12 @@ def _recognised(path: Path) -> type[FileReader]:
         raise DataError(f"there is no {path}; check the path")
     kind = next((reader for reader in _READERS if reader.recognises(path)), None)
     if kind is None:
-        raise DataError(f"{path} is of no format that is known\n{_known()}")
+        raise DataError(
+            f"{path} is of no format that is known; if it is one of these, put its name before "
+            f"the path, as in coco:{path.name}. {_known()}"
+        )
     return kind
 
 
 def _known() -> str:
-    return "\n".join(f"  {name:<12} {reader.says}" for name, reader in FORMATS.items())
+    return "; ".join(f"{name}: {reader.says}" for name, reader in FORMATS.items())

@@ -182,7 +182,7 @@ def _measure(model: Kosmos2, scenes: Sequence[Scene], beams: int) -> list[_Count
         [tasks.caption(one, detailed=True, grounded=True) for one in seen], Options(beams=beams)
     )
     for one, scene, answer in zip(counted, scenes, captions):
-        one.caption = _match(scene, answer)
+        one.caption = matched(scene, answer)
     if any(scene.world.rough for scene in scenes):
         plain = [(i, example) for i, example in finding if example.task == "find"]
         for name, spoil in SPOILT.items():
@@ -208,7 +208,7 @@ def _measure_closer(model: Kosmos2, scenes: Sequence[Scene], beams: int) -> list
             if example.task == "describe":
                 assert example.region is not None
                 _count(one, example, model.describe(seen, example.region, closer=True))
-        one.caption = _match(scene, model.caption(seen, detailed=True, closer=True, beams=beams))
+        one.caption = matched(scene, model.caption(seen, detailed=True, closer=True, beams=beams))
         counted.append(one)
     return counted
 
@@ -291,7 +291,7 @@ def _overlap(example: Example, answer: Grounded) -> float:
     return boxes[0].iou(example.truth[0]) if boxes else 0.0
 
 
-def _match(scene: Scene, answer: Grounded) -> tuple[int, int, int]:
+def matched(scene: Scene, answer: Grounded) -> tuple[int, int, int]:
     """Pair the caption's boxes with things of their noun; returns hits, boxes, things."""
     left = list(scene.things)
     hits = found = 0

@@ -48,6 +48,11 @@ class Yolo(FileReader):
             self.files = files_of(pictures or folder, *PICTURES, split=split)
         if not self.classes:
             raise DataError(f"{told} names no classes")
+        if split is None and self.files and not any(map(_labels_of, self.files)):
+            raise DataError(
+                f"none of the {len(self.files)} pictures of {folder} has a file of labels, such as "
+                f"{_places(self.files[0])[0]}"
+            )
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -95,12 +100,17 @@ def _labelled(values: Sequence[float]) -> tuple[int, Box]:
 
 
 def _labels_of(picture: Path) -> Path | None:
+    """The picture's labels, if it has any."""
+    return next((file for file in _places(picture) if file.is_file()), None)
+
+
+def _places(picture: Path) -> list[Path]:
     """`a/images/train/b.jpg` has `a/labels/train/b.txt`; else they stand beside one another."""
     places = [picture.with_suffix(".txt")]
     for at in reversed([i for i, part in enumerate(picture.parts) if part == "images"]):
         moved = Path(*picture.parts[:at], "labels", *picture.parts[at + 1 :])
         places.insert(0, moved.with_suffix(".txt"))
-    return next((file for file in places if file.is_file()), None)
+    return places
 
 
 def _pictures(
