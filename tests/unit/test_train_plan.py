@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from kosmos2.errors import RecipeError
+from kosmos2.errors import DataError, RecipeError
 from kosmos2.model import Network
 from kosmos2.train.batches import Batches
 from kosmos2.train.begin import begin
@@ -62,6 +62,14 @@ def test_every_recipe_of_the_package_has_a_plan(name):
     if not any(recipe.data_of(stage) for stage in recipe.stage):
         recipe = with_data(recipe, ["nowhere/*.tar"])
     assert len(list(plan(recipe).lines())) > 4
+
+
+def test_data_may_come_later_but_what_is_there_must_be_right(tmp_path):
+    nowhere = with_data(named("finetune"), [str(tmp_path / "later.json")])
+    assert "later.json: 8 rows a step, 880 in all" in "\n".join(plan(nowhere).lines())
+    (tmp_path / "later.json").write_text('{"nothing": "that is known"}')
+    with pytest.raises(DataError, match="no format that is known"):
+        plan(nowhere)
 
 
 def test_parameters_are_those_of_the_network():

@@ -28,7 +28,7 @@ from kosmos2.data.readers.yolo import Yolo
 from kosmos2.data.wording import Wording
 from kosmos2.errors import DataError, RecipeError
 
-__all__ = ["AUTO", "FORMATS", "Reader", "Source", "open_source"]
+__all__ = ["AUTO", "FORMATS", "Reader", "Source", "is_here", "open_source"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,12 @@ def open_source(source: Source) -> Reader:
     rest = without(reader, Path(source.leave_out).expanduser())
     log.info("%s: %d rows of %d are left out", source.path, len(reader) - len(rest), len(reader))
     return rest
+
+
+def is_here(source: Source) -> bool:
+    """Whether there is anything at a source's path."""
+    folder, pattern = wild(Path(source.path).expanduser())
+    return any(folder.glob(pattern))
 
 
 def _recognised(path: Path) -> type[FileReader]:

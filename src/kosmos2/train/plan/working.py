@@ -15,7 +15,7 @@ import torch
 
 from kosmos2.config import Config
 from kosmos2.data.rows import IGNORED, PADDING, Row
-from kosmos2.errors import DataError, RecipeError
+from kosmos2.errors import RecipeError
 from kosmos2.model import Network
 from kosmos2.tokenizer import Tokenizer
 from kosmos2.train import vocabulary
@@ -133,14 +133,11 @@ def _shares(recipe: Recipe, stage: Stage, begun: Begun | None, config: Config) -
 
 def _sampled(recipe: Recipe, stage: Stage, one: Data, begun: Begun | None) -> list[Row]:
     """A few of a source's rows, if it is here."""
-    if begun is None:
+    if begun is None or not (one.source is None or _is_here(one)):
         return []
     alone = replace(stage, data=(one,))
     quiet = replace(recipe, data=(), stage=(alone,), train=replace(recipe.train, held_out=0))
-    try:
-        rows = rows_of(quiet, alone, begun)
-    except DataError:  # not here, or not yet
-        return []
+    rows = rows_of(quiet, alone, begun)
     return [rows[i] for i in range(_SAMPLED)]
 
 
@@ -149,10 +146,14 @@ def _count(one: Data) -> int | None:
 
     if one.count is not None or one.source is None:
         return one.count
-    try:
-        return len(open_source(one.source))
-    except DataError:
-        return None
+    return len(open_source(one.source)) if _is_here(one) else None
+
+
+def _is_here(one: Data) -> bool:
+    """A plan may be made before the data is there."""
+    from kosmos2.data.sources import is_here
+
+    return one.source is not None and is_here(one.source)
 
 
 def _named(one: Data) -> str:
