@@ -1,5 +1,6 @@
 """The model in the package: small, whole, equal to the reference's reading of it, and able."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kosmos2.scenes.draw import draw_scene
 from kosmos2.scenes.layout import compose
 from kosmos2.scenes.sentences import kinds
 from kosmos2.scenes.world import SECOND
+from kosmos2.train import vocabulary
 from kosmos2.weights.fetch import DEMO_FOLDER
 
 EXAMPLE = resources.files("kosmos2") / "assets/examples/snowman.jpg"
@@ -43,6 +45,23 @@ def test_it_has_the_released_architecture_in_smaller_sizes(model):
     with torch.device("meta"):
         released = set(Network(Config()).state_dict())
     assert names < released  # fewer layers, and no other difference
+
+
+def test_its_words_are_those_of_its_scenes_and_of_the_page(model):
+    built = vocabulary.build()
+    words = [piece.lstrip("▁") for piece, _ in vocabulary.pieces() if piece.startswith("▁")]
+    assert [model.tokenizer.encode(word) for word in words] == [built.encode(w) for w in words]
+    questions = resources.files("kosmos2") / "serve/page/examples.js"
+    asked = re.findall(
+        r'"([^"]+)"', "".join(re.findall(r"(?:find|ask): (.*)", questions.read_text()))
+    )
+    assert len(asked) > 15
+    for word in {word for each in asked for word in re.findall(r"[A-Za-z]+", each)}:
+        assert len(model.tokenizer.encode(f" {word}")) == 1, word
+
+
+def test_it_counts_the_snowmen_of_the_example(model, example):
+    assert model.ask(example, "How many snowmen are there?").text.strip() == "one."
 
 
 def test_it_tells_and_finds_what_is_in_the_example(model, example):

@@ -67,6 +67,7 @@ def test_an_outline_holds_every_visible_pixel_and_turns_one_way():
         ("bus", "buses"), ("mouse", "mice"), ("sheep", "sheep"), ("cherry", "cherries"),
         ("wrench", "wrenches"), ("axe", "axes"), ("church", "churches"),
         ("octopus", "octopuses"), ("cactus", "cactuses"), ("crab", "crabs"),
+        ("snowman", "snowmen"),
     ],
 )  # fmt: skip
 def test_plurals_are_english(noun, many):

@@ -42,7 +42,7 @@ NOUNS: tuple[str, ...] = (
 VISIBLE = 64  # of 255: fainter pixels belong to no outline
 
 # What English counts in a way of its own.
-_PLURALS = {"fish": "fish", "sheep": "sheep", "mouse": "mice"}
+_PLURALS = {"fish": "fish", "sheep": "sheep", "mouse": "mice", "snowman": "snowmen"}
 
 
 def plural(noun: str) -> str:
