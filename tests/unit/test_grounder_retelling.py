@@ -285,6 +285,20 @@ def test_whatever_a_network_says_its_words_and_places_fit(seed):
             assert entity.boxes
 
 
+def test_scores_that_are_too_low_from_closer_are_left_out_too(model: Kosmos2):
+    every = model.caption(picture(LEFT_OUT), detailed=True, closer=True)
+    scores = sorted(box.score for entity in every.entities for box in entity.boxes)
+    assert len(scores) == 3
+    least = (scores[0] + scores[1]) / 2
+    one_look = model.caption(picture(LEFT_OUT), detailed=True)
+    assert all(box.score > least for e in one_look.entities for box in e.boxes)
+    certain = model.caption(picture(LEFT_OUT), detailed=True, closer=True, min_score=least)
+    assert [box.score for e in certain.entities for box in e.boxes] == [
+        box.score for e in every.entities for box in e.boxes if box.score >= least
+    ]
+    assert certain.text == every.text
+
+
 def test_a_closer_look_wants_boxes(model: Kosmos2):
     with pytest.raises(PromptError, match="leave out grounded=False"):
         model.caption(picture(0), grounded=False, closer=True)

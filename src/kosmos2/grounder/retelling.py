@@ -36,7 +36,6 @@ NAME = "What is [this]?"
 SURE = 0.95
 MENDS = 8  # phrases of a caption; each costs the rest of the caption
 THERE = 0.5  # presence, in each of the two looks, from which something new is told
-SAME_PLACE = 0.5  # overlap (IoU) of two boxes of one thing, as two looks see them
 ENDS = (".", "!", "?")  # of a sentence, after which another may come
 COVERED = 0.5  # of the smaller of two boxes: what shares more is no new thing
 
@@ -50,7 +49,9 @@ def caption(
     for ask, answer in zip(asks, model.answer(asks, options), strict=True):
         (picture,) = ask.seen
         answer = sharper(model, picture, once(mended(model, ask, answer, options)))
-        told.append(with_more(model, picture, answer) if detailed else answer)
+        if detailed:
+            answer = with_more(model, picture, answer)
+        told.append(_certain(answer, options.min_score))
     return told
 
 
@@ -60,18 +61,13 @@ def mended(model: Kosmos2, ask: Ask, answer: Grounded, options: Options) -> Grou
     From there on the model goes on by itself, so that what comes later agrees. Phrases with several
     boxes ("three cups") are left as they are: a part shows one of them.
     """
-    looked_at = 0
-    for _ in range(MENDS):
-        if answer.finish == "length":
-            break
-        for place in range(looked_at, len(answer.entities)):
-            name = _better_name(model, ask.seen[-1], answer.entities[place])
-            if name:
-                answer = _written_on(model, ask, answer, place, name, options)
-                looked_at = place + 1
-                break
-        else:
-            break
+    place = mends = 0
+    while place < len(answer.entities) and mends < MENDS and answer.finish == "stop":
+        name = _better_name(model, ask.seen[-1], answer.entities[place])
+        if name:
+            answer = _written_on(model, ask, answer, place, name, options)
+            mends += 1
+        place += 1
     return answer
 
 
@@ -131,6 +127,16 @@ def with_more(model: Kosmos2, seen: Seen, answer: Grounded) -> Grounded:
             known.append(view.box)
             found.append(view)
     return _added(answer, found) if found else answer
+
+
+def _certain(answer: Grounded, least: float) -> Grounded:
+    """The answer without boxes whose score, as they are seen from closer, is lower."""
+    kept = []
+    for entity in answer.entities:
+        boxes = tuple(box for box in entity.boxes if (box.score or 0.0) >= least)
+        if boxes:
+            kept.append(replace(entity, boxes=boxes))
+    return replace(answer, entities=tuple(kept))
 
 
 def _better_name(model: Kosmos2, seen: Seen, entity: Entity) -> str | None:
@@ -224,7 +230,7 @@ class _View:
             name=name,
             presence=min(near.presence, far.presence),
             box=there,
-            agrees=there.iou(box) >= SAME_PLACE,
+            agrees=there.iou(box) >= SAME,
         )
 
 
