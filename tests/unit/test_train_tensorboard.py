@@ -54,7 +54,11 @@ def test_held_out_figures_and_pictures_are_there_before_and_after(run):
     ]  # fmt: skip
 
 
-def test_a_run_that_goes_on_strikes_out_the_points_that_come_again(run):
+@pytest.mark.parametrize("files", [0, 9], ids=["first files", "files 9 and 10 of a process"])
+def test_a_run_that_goes_on_strikes_out_the_points_that_come_again(run, files, monkeypatch):
+    from tensorboard.summary.writer import event_file_writer
+
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(files))
     for done, last, loss in ((0, 30, 1.0), (20, 40, 2.0)):
         board = Board(every=10)
         board.start(Run(run.folder, run.stages, done))

@@ -5,6 +5,8 @@ tensorboard --logdir RUN/tensorboard
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +66,7 @@ class Board(Watcher):
         from torch.utils.tensorboard import SummaryWriter
 
         self._run = run
+        _in_a_second_of_its_own(run.folder / FOLDER)
         self._writer = SummaryWriter(str(run.folder / FOLDER), purge_step=run.done + 1)
 
     def step(self, progress: Progress) -> None:
@@ -97,6 +100,18 @@ class Board(Watcher):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _in_a_second_of_its_own(folder: Path) -> None:
+    """Wait until a new event file will be read after those that are there.
+
+    Files are read in the order of their names: the second, the host, the process and a count,
+    each as text. Of one second, "10" would come before "9", and the points that a resumed run
+    strikes out would be the new ones.
+    """
+    seconds = {path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")}
+    while f"{int(time.time()):010d}" in seconds:
+        time.sleep(0.01)
 
 
 def marked(picture: Image.Image, answers: tuple[Answer, ...]) -> Image.Image:
