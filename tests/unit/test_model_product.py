@@ -8,7 +8,13 @@ from torch import nn
 from kosmos2.config import Config
 from kosmos2.model import Network
 from kosmos2.model import product as room
-from kosmos2.model.product import Linear, can_multiply, linear
+from kosmos2.model.product import Linear, can_multiply, is_quicker, linear
+
+
+@pytest.fixture(autouse=True)
+def _as_with_avx512(monkeypatch):
+    monkeypatch.setattr(room, "is_quicker", lambda: True)
+
 
 needs_kernel = pytest.mark.skipif(not can_multiply(), reason="oneDNN cannot multiply here")
 
@@ -62,7 +68,9 @@ def test_frozen_weights_get_no_gradient_and_hold_no_rows():
     assert layer.bias.grad is None
 
 
-@pytest.mark.parametrize("case", ["no gradients", "float64", "autocast", "no rows", "no kernel"])
+@pytest.mark.parametrize(
+    "case", ["no gradients", "float64", "autocast", "no rows", "no kernel", "AVX2"]
+)
 def test_all_else_is_pytorchs_own(case, monkeypatch):
     layer = Linear(8, 5)
     x = torch.randn(0 if case == "no rows" else 3, 8)
@@ -70,6 +78,8 @@ def test_all_else_is_pytorchs_own(case, monkeypatch):
         layer, x = layer.double(), x.double()
     if case == "no kernel":
         monkeypatch.setattr(room, "can_multiply", lambda: False)
+    if case == "AVX2":
+        monkeypatch.setattr(room, "is_quicker", lambda: False)
     monkeypatch.setattr(room._Product, "apply", lambda *_: pytest.fail("oneDNN was asked"))
     with (
         torch.set_grad_enabled(case != "no gradients"),
@@ -104,3 +114,11 @@ def test_it_is_a_linear_layer_to_all_who_ask():
     layer = Linear(4, 3)
     assert isinstance(layer, nn.Linear)
     assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+@pytest.mark.parametrize(
+    ("processor", "quicker"), [("AVX512", True), ("AVX2", False), ("DEFAULT", False)]
+)
+def test_the_processor_alone_says_who_multiplies(processor, quicker, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    assert is_quicker.__wrapped__() is quicker
