@@ -56,13 +56,6 @@ def _shares(
     return scores.softmax(dim=-1)
 
 
-def quick_gelu(x: Tensor) -> Tensor:
-    """The tower's activation, as in CLIP: x times a sigmoid of 1.702 x."""
-    if x.requires_grad and torch.is_grad_enabled():
-        return x * torch.sigmoid(1.702 * x)
-    return (1.702 * x).sigmoid_().mul_(x)  # the same; a second and third wide tensor cost time
-
-
 class Attention(nn.Module):
     """Attention of several heads, with an optional norm on the joined heads.
 

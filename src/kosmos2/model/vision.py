@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from kosmos2.config import VisionConfig
 from kosmos2.errors import ImageError
-from kosmos2.model.layers import Attention, FeedForward, quick_gelu
+from kosmos2.model.layers import Attention, FeedForward
+from kosmos2.model.quick_gelu import quick_gelu
 
 
 class VisionLayer(nn.Module):
