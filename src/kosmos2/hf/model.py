@@ -10,6 +10,7 @@ and new, D text width.
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import Any
 
 from jaxtyping import Bool, Float, Int
@@ -159,8 +160,9 @@ class Kosmos2ForConditionalGeneration(Kosmos2PreTrainedModel, GenerationMixin):
             past=past_key_values,
             interpolate=interpolate_pos_encoding,
         )
-        seen, heard = self._fed(given, use_cache, wishes)
-        scores = self.network.decoder.logits(arguments.kept(heard.last, logits_to_keep))
+        with nullcontext() if labels is None else self.network.decoder.one_gradient():
+            seen, heard = self._fed(given, use_cache, wishes)
+            scores = self.network.decoder.logits(arguments.kept(heard.last, logits_to_keep))
         output = Kosmos2ForConditionalGenerationModelOutput(
             loss=None if labels is None else loss_of(scores, labels, num_items_in_batch),
             logits=scores.to(heard.last.dtype),

@@ -6,6 +6,7 @@ Shapes: B rows, T new tokens, S tokens seen (remembered and new), D text width.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +108,10 @@ class Decoder(nn.Module):
         """Scores of every word to come next, or of a range of them, always in float32."""
         words = None if among is None else slice(among.start, among.stop)
         return self.words.score(x, words).float()
+
+    def one_gradient(self) -> AbstractContextManager[None]:
+        """Around one step's reading and scoring: `Words.one_gradient`, where words can learn."""
+        return self.words.one_gradient() if isinstance(self.words, Words) else nullcontext()
 
 
 def sinusoids(positions: Int[Tensor, "B T"], config: TextConfig) -> Float[Tensor, "B T D"]:

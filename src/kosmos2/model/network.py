@@ -146,7 +146,8 @@ class Network(nn.Module):
         keep: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy of each token given those before it; labels of -100 do not count."""
-        logits = self(ids, pixels=pixels, latents=latents, slots=slots, keep=keep)
+        with self.decoder.one_gradient():
+            logits = self(ids, pixels=pixels, latents=latents, slots=slots, keep=keep)
         return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
 
     def _fill(

@@ -199,15 +199,16 @@ class Learner(nn.Module):
         assert batch.corners is not None
         # One lesson a row is plainly causal, padding comes last, and attention has a faster way.
         several = int(batch.segments.max()) > 1
-        hidden = self.network.read(
-            batch.ids,
-            latents=latents,
-            slots=batch.slots,
-            positions=batch.positions,
-            visible=visible(batch.segments) if several else None,
-        )
         counts = batch.labels != IGNORED
-        scores = self.network.decoder.logits(hidden[counts])
+        with self.network.decoder.one_gradient():
+            hidden = self.network.read(
+                batch.ids,
+                latents=latents,
+                slots=batch.slots,
+                positions=batch.positions,
+                visible=visible(batch.segments) if several else None,
+            )
+            scores = self.network.decoder.logits(hidden[counts])
         labels, corners = batch.labels[counts], batch.corners[counts]
         placed = corners[:, 0] >= 0
         weights = torch.ones(()) if batch.weights is None else batch.weights[counts]
