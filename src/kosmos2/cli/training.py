@@ -119,10 +119,12 @@ def _train(recipe: Recipe, folder: Path) -> int:
     from kosmos2.train.begin import begin
     from kosmos2.train.export import export
     from kosmos2.train.feed import exam_of
+    from kosmos2.train.freed import keep_freed
     from kosmos2.train.loop import train
     from kosmos2.train.parallel import launch
     from kosmos2.train.signals import stoppable
 
+    keep_freed()
     parallel = launch(recipe.parallel.how)
     try:
         begun = begin(recipe)
