@@ -1,14 +1,18 @@
 """The two that take turns in the training benchmark: our trainer, and a loop on the reference.
 
 Ours is `kosmos2.train.loop.train` as `kosmos2 train` calls it, with all that it does in a step. A
-watcher is told after each; there the clock stops, the other one takes its turn, and the clock goes
-on. The plain loop gets tensors that are ready; ours is timed with making them from rows.
+watcher is told after each; there the clock stops, the other one takes its turn in its own process,
+and the clock goes on. The plain loop gets tensors that are ready; ours is timed with making them
+from rows.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from kosmos2.model import Network
 from kosmos2.train import vocabulary
 from kosmos2.train.batches import collate
 from kosmos2.train.begin import Begun
+from kosmos2.train.freed import keep_freed
 from kosmos2.train.learner import normalise, start
 from kosmos2.train.loop import train
 from kosmos2.train.recipe import Model, Recipe, Stage, Train
@@ -90,6 +95,50 @@ def train_ours(
     except Enough:
         return
     raise AssertionError("training ended before the benchmark did")
+
+
+@contextmanager
+def away(config: Config, rows: Sequence[Row], each: int) -> Iterator[Callable[..., Any]]:
+    """The plain loop in a process of its own: what is given calls its methods.
+
+    `step` takes the number of a batch, of so many rows.
+    """
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(there, config, rows, each), daemon=True
+    )
+    process.start()
+    there.close()
+
+    def ask(method: str, *given: int) -> Any:
+        here.send((method, given))
+        return here.recv()
+
+    try:
+        ask("ready")
+        yield ask
+    finally:
+        here.close()
+        process.join(60)
+
+
+def _serve(pipe: Connection, config: Config, rows: Sequence[Row], each: int) -> None:
+    network, steps = network_of(config), len(rows) // each
+    plain = Plain(network, recipe_of(network, steps, each))
+    del network
+    batches = [plain.inputs(rows[i * each : (i + 1) * each]) for i in range(steps)]
+    methods = {
+        "ready": lambda: None,
+        "step": lambda step: plain.step(step, batches[step]),
+        "unfused": plain.unfused,
+        "keep_freed": keep_freed,
+    }
+    while True:
+        try:
+            method, given = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(methods[method](*given))
 
 
 class Plain:

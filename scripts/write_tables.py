@@ -336,9 +336,9 @@ def training(measured: dict[str, Any]) -> str:
     """How fast the trainer is beside a plain loop around the reference."""
     versions = measured["versions"]
     lines = [
-        f"Samples a second on {measured['threads']} threads in float32, beside a plain loop around "
-        f"transformers {versions['transformers']} with the same weights, rows and optimiser "
-        f"(torch {versions['torch']}), step by step in turns:",
+        f"Samples a second on {measured['threads']} threads with {measured['processor']}, in "
+        f"float32, beside a plain loop around transformers {versions['transformers']} with the "
+        f"same weights, rows and optimiser (torch {versions['torch']}), step by step in turns:",
         "",
         "| | parameters | transformers | here | times | loading: times what is used up |",
         "|---|---|---|---|---|---|",
@@ -350,6 +350,14 @@ def training(measured: dict[str, Any]) -> str:
             f"{digits(rate['ours'])} | **{times['median']:.2f}x** ({times['least']:.2f} to "
             f"{times['most']:.2f}) | {size['loading']['times_used_up']:.3g}x |"
         )
+    kept = [
+        digits(size["samples_per_s"]["reference, freed memory kept"])
+        for size in measured["sizes"].values()
+        if "reference, freed memory kept" in size["samples_per_s"]
+    ]
+    lines += (
+        ["", f"With freed memory kept, transformers does {' and '.join(kept)}."] if kept else []
+    )
     missed = [goal["what"] for goal in measured["goals"] if not goal["kept"]]
     lines += ["", f"Goals that are missed: {'; '.join(missed)}."] if missed else []
     return "\n".join(lines)
@@ -465,6 +473,12 @@ BLOCKS = (
             (ROOT / "docs/serve.md",),
         )
         for write in (load, over, cost, soak, hostile)
+    ),
+    Block(
+        "training without AVX-512",
+        ROOT / "results/training-avx2.json",
+        training,
+        (ROOT / "docs/training.md",),
     ),
     *(
         Block(

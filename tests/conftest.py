@@ -26,6 +26,14 @@ def shapes(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def freed_as_ever() -> Iterator[None]:
+    """What `kosmos2 train` asks of the C library would stay for all tests that come after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kosmos2.train.freed.keep_freed", lambda: False)
+        yield
+
+
 @pytest.fixture
 def shapes_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what does once more, a thousand times, what was checked before."""

@@ -4,8 +4,12 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
-from kosmos2.train import freed
+from kosmos2.cli import main
+from kosmos2.errors import ConfigError
+from kosmos2.train import begin, freed
+from kosmos2.train.freed import keep_freed
 
 FAULTS = """
 import resource, sys, torch
@@ -46,7 +50,27 @@ def test_where_the_c_library_is_another_nothing_is_asked(monkeypatch):
             raise AttributeError(name)
 
     monkeypatch.setattr(freed.ctypes, "CDLL", lambda _: Other())
-    assert freed.keep_freed() is False
+    assert keep_freed() is False
     monkeypatch.setattr(freed.sys, "platform", "darwin")
     monkeypatch.setattr(freed.ctypes, "CDLL", lambda _: pytest.fail("it was asked"))
-    assert freed.keep_freed() is False
+    assert keep_freed() is False
+
+
+@pytest.mark.parametrize(("recipe", "keeps"), [("finetune", True), ("lora", False)])
+def test_a_command_that_trains_keeps_it_and_one_that_saves_memory_does_not(
+    recipe, keeps, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(freed, "keep_freed", lambda: asked.append(True))
+
+    def enough(_):
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(begin, "begin", enough)
+    picture = tmp_path / "photos" / "a.png"
+    picture.parent.mkdir()
+    Image.new("RGB", (40, 30)).save(picture)
+    picture.with_suffix(".txt").write_text("a gauge")
+    words = ["train", recipe, "--out", str(tmp_path / "run"), "--data", str(picture.parent)]
+    assert main(words) == ConfigError.exit_code
+    assert asked == [True] * keeps

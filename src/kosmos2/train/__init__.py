@@ -7,6 +7,7 @@ learner     what a mistake costs, `cost` of each word; `dense` and `contrastive`
 optimiser, schedule, ema, again, cells, lora     how it is learnt
 loop        steps in order, which goes on after any stop; `run_folder` and `state` see to that
 parallel    the same by several processes
+freed       the memory of one step, kept for the next
 watching    what people see of it; `dry_run` shows it before
 export      what is left at the end
 
