@@ -103,10 +103,9 @@ def away(config: Config, rows: Sequence[Row], each: int) -> Iterator[Callable[..
 
     `step` takes the number of a batch, of so many rows.
     """
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(there, config, rows, each), daemon=True
-    )
+    spawn = multiprocessing.get_context("spawn")  # nothing of ours is in it
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(there, config, rows, each), daemon=True)
     process.start()
     there.close()
 

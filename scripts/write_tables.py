@@ -399,6 +399,16 @@ def finetune(measured: dict[str, Any]) -> str:
     )
 
 
+def finetune_elsewhere(measured: dict[str, Any]) -> str:
+    """The same on another machine."""
+    goal, (new, old) = measured["goal"], (measured["new"], measured["old"])
+    return (
+        f"On {measured['cores']} cores without AVX-512 the same took {measured['seconds']:.0f} "
+        f"seconds of {goal['seconds']}: new nouns {new[0]:.3f} to {new[1]:.3f}, old ones "
+        f"{old[0]:.3f} to {old[1]:.3f}."
+    )
+
+
 def train_resume(measured: dict[str, Any]) -> str:
     """Whether killed runs end in the same bits."""
     runs = measured["runs"]
@@ -478,6 +488,12 @@ BLOCKS = (
         "training without AVX-512",
         ROOT / "results/training-avx2.json",
         training,
+        (ROOT / "docs/training.md",),
+    ),
+    Block(
+        "finetune without AVX-512",
+        ROOT / "results/finetune-avx2.json",
+        finetune_elsewhere,
         (ROOT / "docs/training.md",),
     ),
     *(
