@@ -98,14 +98,14 @@ def train_ours(
 
 
 @contextmanager
-def away(config: Config, rows: Sequence[Row], each: int) -> Iterator[Callable[..., Any]]:
+def away(config: Config, steps: Sequence[Sequence[Row]]) -> Iterator[Callable[..., Any]]:
     """The plain loop in a process of its own: what is given calls its methods.
 
-    `step` takes the number of a batch, of so many rows.
+    `step` takes the number of one of these steps, each with its rows of a picture and a text.
     """
     spawn = multiprocessing.get_context("spawn")  # nothing of ours is in it
     here, there = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(there, config, rows, each), daemon=True)
+    process = spawn.Process(target=_serve, args=(there, config, steps), daemon=True)
     process.start()
     there.close()
 
@@ -121,11 +121,11 @@ def away(config: Config, rows: Sequence[Row], each: int) -> Iterator[Callable[..
         process.join(60)
 
 
-def _serve(pipe: Connection, config: Config, rows: Sequence[Row], each: int) -> None:
-    network, steps = network_of(config), len(rows) // each
-    plain = Plain(network, recipe_of(network, steps, each))
+def _serve(pipe: Connection, config: Config, steps: Sequence[Sequence[Row]]) -> None:
+    network = network_of(config)
+    plain = Plain(network, recipe_of(network, len(steps), len(steps[0])))
     del network
-    batches = [plain.inputs(rows[i * each : (i + 1) * each]) for i in range(steps)]
+    batches = [plain.inputs(rows) for rows in steps]
     methods = {
         "ready": lambda: None,
         "step": lambda step: plain.step(step, batches[step]),

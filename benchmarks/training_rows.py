@@ -1,8 +1,9 @@
-"""What the training benchmark learns from: grounded pairs in shards as GRIT's are downloaded.
+"""What the training benchmark learns from: grounded pairs, or several lessons a picture.
 
-The benchmark makes them itself, from scenes on photographs: a JPEG, its caption, and the boxes of
-what the caption names. They are read back by the trainer's own readers, so that loading them costs
-what it costs a user.
+Pairs lie in shards as GRIT's are downloaded. The benchmark makes them itself, from scenes on
+photographs: a JPEG, its caption, and the boxes of what the caption names. They are read back by the
+trainer's own readers, so that loading them costs what it costs a user. Lessons are those that the
+embedded model learnt from.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from PIL import Image
 from kosmos2.config import Config
 from kosmos2.data.mixture import Mixture
 from kosmos2.data.prepared import Prepared
-from kosmos2.data.rows import Row, Rows
+from kosmos2.data.rows import IGNORED, PICTURE, Row, Rows
 from kosmos2.data.sources import Source, open_source
 from kosmos2.data.wording import Wording
 from kosmos2.geometry import CELLS
@@ -29,9 +30,11 @@ from kosmos2.scenes.layout import compose
 from kosmos2.scenes.sentences import Example, Link, detailed
 from kosmos2.scenes.world import SECOND
 from kosmos2.train import vocabulary
+from kosmos2.train.scene_rows import SceneRows
 
 SHARD = 32  # rows
 SIDE_PX, QUALITY = 512, 90  # of a picture as it is stored
+_COLUMNS = ("ids", "slots", "segments", "positions", "labels", "corners", "weights")
 
 
 def write_shards(folder: Path, count: int, *, seed: int = 0, side_px: int = SIDE_PX) -> Path:
@@ -75,6 +78,38 @@ def prepared(folder: Path, config: Config, *, seed: int = 0) -> Rows:
     mixture = Mixture([open_source(Source(path=str(folder)))], [1.0], seed=seed)
     rows = Prepared(mixture, [wording], config, tokenizer, seed=seed)
     return Widened(rows, tokenizer.size, config.text.vocabulary)
+
+
+def lessons_of(config: Config, *, seed: int = 0) -> Rows:
+    """Scenes as rows for a network: phrases, questions and captions, several about each."""
+    tokenizer = vocabulary.build()
+    rows = Even(SceneRows(config, tokenizer, seed=seed))
+    return Widened(rows, tokenizer.size, config.text.vocabulary)
+
+
+def apart(row: Row) -> list[Row]:
+    """Each lesson with the picture, as a row of its own."""
+    alone = []
+    for number, kind in enumerate(row.kinds, start=1):
+        kept = (row.segments == PICTURE) | (row.segments == number)
+        columns = {name: getattr(row, name)[kept] for name in _COLUMNS}
+        columns["segments"] = columns["segments"].clip(max=1)
+        alone.append(replace(row, **columns, kinds=(kind,)))
+    return alone
+
+
+class Even:
+    """Rows in which whatever is learnt weighs one, as in the reference's loss."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Row:
+        row = self.rows[position]
+        return replace(row, weights=(row.labels != IGNORED).astype(row.weights.dtype))
 
 
 class Widened:

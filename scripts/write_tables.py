@@ -345,19 +345,20 @@ def training(measured: dict[str, Any]) -> str:
     ]
     for name, size in measured["sizes"].items():
         rate, times = size["samples_per_s"], size["times_faster"]
+        several = size.get("samples_in_a_row", 1)
+        what = name if several == 1 else f"{name}: {several:.0f} a picture"
+        loaded = f"{size['loading']['times_used_up']:.3g}x" if "loading" in size else "-"
         lines.append(
-            f"| {name} | {size['parameters'] / 1e6:,.0f} M | {digits(rate['reference'])} | "
+            f"| {what} | {size['parameters'] / 1e6:,.0f} M | {digits(rate['reference'])} | "
             f"{digits(rate['ours'])} | **{times['median']:.2f}x** ({times['least']:.2f} to "
-            f"{times['most']:.2f}) | {size['loading']['times_used_up']:.3g}x |"
+            f"{times['most']:.2f}) | {loaded} |"
         )
     kept = [
         digits(size["samples_per_s"]["reference, freed memory kept"])
         for size in measured["sizes"].values()
         if "reference, freed memory kept" in size["samples_per_s"]
     ]
-    lines += (
-        ["", f"With freed memory kept, transformers does {' and '.join(kept)}."] if kept else []
-    )
+    lines += ["", f"With freed memory kept, transformers does {', '.join(kept)}."] if kept else []
     missed = [goal["what"] for goal in measured["goals"] if not goal["kept"]]
     lines += ["", f"Goals that are missed: {'; '.join(missed)}."] if missed else []
     return "\n".join(lines)

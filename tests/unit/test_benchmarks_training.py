@@ -84,6 +84,26 @@ def test_both_sides_learn_the_same_and_every_step_is_told(room, rows, size, tmp_
     }  # fmt: skip
 
 
+def test_lessons_of_one_look_are_learnt_as_if_each_had_a_look_of_its_own(room, size, tmp_path):
+    drawn = room.training_rows.lessons_of(size.config)
+    rows = [drawn[position] for position in range(10)]
+    assert min(len(row.kinds) for row in rows) >= 3
+    found = room.training.compare(replace(size, lessons=True), rows, tmp_path, extra=0)
+    assert found["samples_in_a_row"] == sum(len(row.kinds) for row in rows) / 10
+    assert found["losses"]["differ_first"] < room.training.CLOSE
+
+
+def test_lessons_that_are_set_apart_keep_the_picture_and_lose_nothing(room, size):
+    row = room.training_rows.lessons_of(size.config)[4]
+    alone = room.training_rows.apart(row)
+    assert tuple(one.kinds[0] for one in alone) == row.kinds
+    learnt = [label for one in alone for label in one.labels if label != IGNORED]
+    assert learnt == [label for label in row.labels if label != IGNORED]
+    for one in alone:
+        assert one.slots.sum() == size.config.latents
+        assert list(one.positions) == list(range(one.positions[0], one.positions[0] + len(one.ids)))
+
+
 def test_other_weights_would_be_noticed(room, rows, size, tmp_path, monkeypatch):
     network_of = room.training.network_of
 
@@ -101,7 +121,8 @@ def test_a_ratio_is_of_the_two_samples_of_a_step(room):
     warm = [(9.0, 5.0)] * room.training.WARM_UP
     ours = [*warm, (1.0, 4.0), (2.0, 3.0), (1.0, 2.0)]
     theirs = [*warm, (1.5, 4.0), (5.0, 3.0), (2.0, 2.5)]
-    found = room.training.figures(8, ours, theirs, {"other": [4.0]})
+    samples = [99] * room.training.WARM_UP + [8, 16, 8]
+    found = room.training.figures(samples, ours, theirs, {"other": [4.0]})
     assert found["times_faster"] == {"median": 2.0, "least": 1.5, "most": 2.5}
     assert found["samples_per_s"] == {"ours": 8.0, "reference": 4.0, "other": 2.0}
     assert found["losses"]["differ_most"] == pytest.approx(0.2)
