@@ -11,7 +11,7 @@ from kosmos2.train import peak
 from kosmos2.train.begin import begin
 from kosmos2.train.loop import learner_of
 from kosmos2.train.parallel import Alone
-from kosmos2.train.peak import forward_flops, peak_flops, step_flops
+from kosmos2.train.peak import forward_flops, peak_flops, step_flops, still_blocks
 from kosmos2.train.recipe.shipped import named
 from kosmos2.train.speed import Speed
 
@@ -30,15 +30,17 @@ def network() -> Network:
     return network.train()
 
 
-def counted(network: Network, *, back: bool) -> int:
-    """What PyTorch counts in two rows of a picture and twelve words, all of them scored."""
+def counted(network: Network, *, back: bool, wanted: torch.Tensor | None = None) -> int:
+    """What PyTorch counts in two rows of a picture and twelve words, all scored if not `wanted`."""
     config = network.config
     side = config.vision.image_size
     ids = torch.full((2, 21), 7)
     slots = torch.zeros(2, 21, dtype=torch.bool)
     slots[:, 2 : 2 + config.latents] = True
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        logits = network(ids, pixels=torch.ones(2, 3, side, side), slots=slots)
+        latents = network.look(torch.ones(2, 3, side, side))
+        read = network.read(ids, latents=latents, slots=slots, wanted=wanted)
+        logits = network.decoder.logits(read)
         if back:
             logits.sum().backward()
     return counter.get_total_flops()
@@ -63,6 +65,44 @@ def test_a_step_costs_what_pytorch_counts_whatever_learns(network, learns):
         assert ours == expected
 
 
+def test_what_is_not_scored_costs_no_second_half_of_the_last_block(network):
+    network.requires_grad_(True)
+    wanted = torch.arange(42).view(2, 21) % 3 == 0
+    expected = counted(network, back=True, wanted=wanted)
+    assert step_flops(network.config, **SIZES | {"scored": 14}) == expected
+
+
+@pytest.mark.parametrize(
+    ("frozen", "still"),
+    [
+        ((), 0),
+        (("layers.0",), 0),  # the patches before it learn
+        (("patch", "class_vector", "positions", "first_norm"), 0),
+        (("patch", "class_vector", "positions", "first_norm", "layers.0"), 1),
+        (("patch", "class_vector", "positions", "first_norm", "layers.1"), 0),
+        (("",), 2),
+    ],
+)
+def test_no_gradient_comes_to_the_lowest_blocks_where_nothing_before_them_learns(
+    network, frozen, still
+):
+    for name, one in network.vision.named_parameters():
+        one.requires_grad_(not name.startswith(frozen) if frozen else True)
+    assert still_blocks(network.vision) == still
+    network.vision.requires_grad_(True)
+
+
+def test_frozen_blocks_of_the_tower_cost_no_way_back(network):
+    network.requires_grad_(True)
+    for name, one in network.vision.named_parameters():
+        one.requires_grad_(name.startswith(("layers.1.", "last_norm")))
+    expected = counted(network, back=True)
+    ours = step_flops(network.config, **SIZES, still=1)
+    network.requires_grad_(True)
+    # The first matrix that learns needs no gradient of what comes in.
+    assert expected <= ours <= 1.07 * expected
+
+
 def test_adapters_pass_gradients_through_matrices_that_do_not_learn():
     config = Config.tiny()
     forward = forward_flops(config, **SIZES)
@@ -82,8 +122,9 @@ def test_computing_blocks_again_costs_nearly_one_more_forward_pass():
 def test_the_full_size_is_about_six_operations_a_parameter_and_token():
     # The rule of thumb for the decoder: 6 x parameters x tokens, here without the embedding.
     config = Config()
-    ours = step_flops(config, pictures=0, rows=1, tokens=64, scored=0)
-    assert ours == pytest.approx(6 * 24 * (4 * 2048**2 + 2 * 2048 * 8192) * 64, rel=0.01)
+    ours = step_flops(config, pictures=0, rows=1, tokens=64, scored=64)
+    matrices = 24 * (4 * 2048**2 + 2 * 2048 * 8192) + 2048 * config.text.vocabulary
+    assert ours == pytest.approx(6 * matrices * 64, rel=0.01)
 
 
 def test_the_peak_is_measured_once_and_leaves_the_dice_alone(monkeypatch):

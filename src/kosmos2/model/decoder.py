@@ -1,6 +1,6 @@
 """The decoder: words, and latents in their slots, in; a vector for every next word out.
 
-Shapes: B rows, T new tokens, S tokens seen (remembered and new), D text width.
+Shapes: B rows, T new tokens, S tokens seen (remembered and new), M tokens wanted, D text width.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class DecoderLayer(nn.Module):
         causal: bool,
         cache: Cache | None,
         attentions: list[Tensor] | None = None,
-    ) -> Float[Tensor, "B T D"]:
-        """Attend to what may be seen, then think."""
+        wanted: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"] | Float[Tensor, "M D"]:
+        """Attend to what may be seen, then think: about all tokens, or those that are wanted."""
         heard = self.attention(
             self.attention_norm(x),
             mask=mask,
@@ -60,6 +61,7 @@ class DecoderLayer(nn.Module):
             weights=attentions,
         )
         x = x + F.dropout(heard, self.dropout, self.training)
+        x = x if wanted is None else x[wanted]
         return x + F.dropout(self.ffn(self.ffn_norm(x)), self.dropout, self.training)
 
 
@@ -83,20 +85,27 @@ class Decoder(nn.Module):
         cache: Cache | None = None,
         watch: list[Tensor] | None = None,
         attentions: list[Tensor] | None = None,
-    ) -> Float[Tensor, "B T D"]:
+        wanted: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"] | Float[Tensor, "M D"]:
         """Read embedded tokens at their positions.
 
         `watch` collects what enters each block, `attentions` how much each token heard of each.
+        With `wanted`, only those tokens' vectors come out, row by row: after the last block has
+        listened, nobody listens to the others, so it need not think about them.
         """
         dropout = self.config.dropout
         x = embedded * self.config.embedding_scale
         x = x + sinusoids(positions, self.config).to(x.dtype)
         # Twice, as the reference does: once on the embedding, once before the first block.
         x = F.dropout(F.dropout(x, dropout, self.training), dropout, self.training)
-        for layer in self.layers:
+        *blocks, last = self.layers
+        for layer in blocks:
             if watch is not None:
                 watch.append(x)
             x = layer(x, mask, causal, cache, attentions)
+        if watch is not None:
+            watch.append(x)
+        x = last(x, mask, causal, cache, attentions, wanted)
         x = self.last_norm(x)
         if watch is not None:
             watch.append(x)

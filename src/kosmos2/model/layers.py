@@ -140,7 +140,7 @@ class FeedForward(nn.Module):
             None if inner_norm_eps is None else nn.LayerNorm(ffn_width, inner_norm_eps)
         )
 
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "*any D"]) -> Float[Tensor, "*any D"]:
         """Each vector on its own."""
         wide = F.dropout(self.activation(self.widen(x)), self.dropout, self.training)
         if self.inner_norm is not None:

@@ -106,11 +106,13 @@ class Network(nn.Module):
         visible: Bool[Tensor, "B T T"] | None = None,
         watch: list[Tensor] | None = None,
         attentions: list[Tensor] | None = None,
-    ) -> Float[Tensor, "B T D"]:
+        wanted: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"] | Float[Tensor, "M D"]:
         """Read tokens as `forward` does, up to the vectors that the output layer scores.
 
         `visible` replaces the usual order of who sees whom among the T tokens, for training rows
-        that hold several texts side by side after one picture.
+        that hold several texts side by side after one picture. With `wanted`, only the vectors of
+        those M tokens come out, row by row.
         """
         if ids is not None and embedded is None:
             real, embedded = ids != self.config.text.pad, self.decoder.words(ids)
@@ -133,6 +135,7 @@ class Network(nn.Module):
             cache=cache,
             watch=watch,
             attentions=attentions,
+            wanted=wanted,
         )
 
     def loss(

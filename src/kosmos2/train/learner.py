@@ -207,8 +207,9 @@ class Learner(nn.Module):
                 slots=batch.slots,
                 positions=batch.positions,
                 visible=visible(batch.segments) if several else None,
+                wanted=counts,
             )
-            scores = self.network.decoder.logits(hidden[counts])
+            scores = self.network.decoder.logits(hidden)
         labels, corners = batch.labels[counts], batch.corners[counts]
         placed = corners[:, 0] >= 0
         weights = torch.ones(()) if batch.weights is None else batch.weights[counts]

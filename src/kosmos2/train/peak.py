@@ -3,8 +3,9 @@
 The most is measured, not read from a data sheet: large square matrices are multiplied in the
 precision that the training multiplies in, on as many threads. The work of a step is counted from
 the sizes: what the network's matrices, its attention and the output layer need, forward and back,
-padding included as it is computed. Norms, activations, throw-away heads and the optimiser are not
-counted, so the share is rather too small than too large.
+padding included as it is computed; the last block's second half is for what is scored alone. Norms,
+activations, throw-away heads and the optimiser are not counted, so the share is rather too small
+than too large.
 
 Letters: N pictures, P tower vectors, V vision width, L latents, D text width, R rows, T tokens of
 the longest, W words that are scored.
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 import torch
 
 from kosmos2.config import Config
+from kosmos2.model.vision import VisionTower
 
 Count = int | float  # a mean may be none of the whole numbers
 Part = Literal["vision", "connector", "decoder"]
@@ -86,6 +88,7 @@ def step_flops(
     scored: Count,
     learns: Collection[Part] = PARTS,
     passes: Collection[Part] | None = None,
+    still: int = 0,
     again: bool = False,
 ) -> Count:
     """Operations of a whole step.
@@ -102,18 +105,34 @@ def step_flops(
         learns: the parts whose own matrices learn.
         passes: the parts that gradients pass through; usually those that learn and whatever comes
             after them. Adapters need it beside matrices that do not learn.
+        still: lowest blocks of the tower below which nothing learns; see `still_blocks`.
         again: whether the blocks are computed a second time on the way back (checkpointing).
     """
     works = _works(config, pictures, rows, tokens, scored)
+    forward = sum(work.whole for work in works.values())
     if passes is None:
         lowest = min((PARTS.index(part) for part in learns), default=len(PARTS))
         passes = PARTS[lowest:]
+    if still:
+        works["vision"] = _look(config, pictures, config.vision.layers - still)
     back = sum(works[part].matrices for part in learns)
     back += sum(works[part].matrices + 2 * works[part].attention for part in passes)
-    if "vision" in passes:
+    if "vision" in passes and not still:
         back -= _patches(config, pictures)  # pixels have no gradients
     blocks = sum(works[part].blocks for part in passes) if again else 0
-    return sum(work.whole for work in works.values()) + back + blocks
+    return forward + back + blocks
+
+
+def still_blocks(tower: VisionTower) -> int:
+    """How many of its lowest blocks no gradient comes to: nothing in them or before them learns."""
+    blocks = {f"layers.{number}": number for number in range(len(tower.layers))}
+    learns = [name for name, one in tower.named_parameters() if one.requires_grad]
+    lowest = (
+        next((number for block, number in blocks.items() if name.startswith(f"{block}.")), 0)
+        for name in learns
+        if not name.startswith("last_norm.")
+    )
+    return min(lowest, default=len(blocks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +154,26 @@ def _works(
     vision, text = config.vision, config.text
     seen, latents, wide = vision.vectors, config.latents, text.width
     n = 2 * pictures
-    look = 2 * pictures * seen * vision.layers * (4 * vision.width + 2 * vision.ffn_width)
-    look *= vision.width
-    glance = 4 * pictures * seen * seen * vision.width * vision.layers
+    look = _look(config, pictures, vision.layers)
     read = 2 * rows * tokens * text.layers * (4 * wide + 2 * text.ffn_width) * wide
+    read -= 4 * (rows * tokens - scored) * text.ffn_width * wide  # the last block's
     listen = 4 * rows * tokens * tokens * wide * text.layers
     keys = seen + latents
     carry = n * seen * vision.width * wide + n * wide**2 * (2 * latents + 2 * keys)
     return {
-        "vision": _Work(_patches(config, pictures) + look, glance, look + glance),
+        "vision": replace(look, matrices=_patches(config, pictures) + look.matrices),
         "connector": _Work(carry, 2 * n * latents * keys * wide),
         "decoder": _Work(read + 2 * scored * wide * text.vocabulary, listen, read + listen),
     }
+
+
+def _look(config: Config, pictures: Count, blocks: int) -> _Work:
+    """Of so many of the tower's blocks."""
+    vision = config.vision
+    matrices = 2 * pictures * vision.vectors * blocks * vision.width
+    matrices *= 4 * vision.width + 2 * vision.ffn_width
+    attention = 4 * pictures * vision.vectors**2 * vision.width * blocks
+    return _Work(matrices, attention, matrices + attention)
 
 
 def _patches(config: Config, pictures: Count) -> Count:

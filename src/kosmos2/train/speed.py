@@ -13,7 +13,7 @@ from kosmos2.config import Config
 from kosmos2.train.batches import IGNORED, Batch
 from kosmos2.train.learner import Learner, Report
 from kosmos2.train.parallel import Parallel
-from kosmos2.train.peak import PARTS, peak_flops, step_flops
+from kosmos2.train.peak import PARTS, peak_flops, step_flops, still_blocks
 from kosmos2.train.recipe import Recipe, Stage
 
 _RECENT = 0.9  # how much of the pace so far stays in its moving mean
@@ -47,6 +47,7 @@ class Speed:
         # Gradients pass from the end down to the first part with anything that learns.
         lowest = (i for i, part in enumerate(PARTS) if any(n.startswith(f"{part}.") for n in names))
         self.passes = PARTS[next(lowest, len(PARTS)) :]
+        self.still = still_blocks(learner.network.vision)
         self.row_s: float | None = None
         self.last = time.perf_counter()
 
@@ -91,6 +92,7 @@ class Speed:
                 scored=0 if batch.labels is None else int((batch.labels != IGNORED).sum()),
                 learns=self.learns,
                 passes=self.passes,
+                still=self.still,
                 again=self.recipe.train.checkpointing,
             )
             for batch in micros

@@ -23,7 +23,7 @@ from kosmos2.train.begin import SCRATCH, Begun
 from kosmos2.train.feed import rows_of
 from kosmos2.train.learner import Learner
 from kosmos2.train.optimiser import freeze
-from kosmos2.train.peak import PARTS, Part, step_flops
+from kosmos2.train.peak import PARTS, Part, step_flops, still_blocks
 from kosmos2.train.plan.figures import GPUS, Plan, Share, StagePlan
 from kosmos2.train.plan.memory import memory_of
 from kosmos2.train.recipe import Data, Recipe, Stage
@@ -57,7 +57,8 @@ def plan(recipe: Recipe, gpus: str = "1") -> Plan:
     stages = []
     for stage in recipe.stage:
         shares = tuple(_shares(recipe, stage, begun, config))
-        stages.append(StagePlan(stage, shares, _flops(config, stage, shares, parts, recipe)))
+        flops = _flops(config, stage, shares, parts, recipe, still_blocks(network.vision))
+        stages.append(StagePlan(stage, shares, flops))
     return Plan(
         recipe, parameters, learns, tuple(stages),
         memory_of(recipe, config, parameters, learns, stages, count), count, kind,
@@ -165,7 +166,12 @@ def _named(one: Data) -> str:
 
 
 def _flops(
-    config: Config, stage: Stage, shares: Sequence[Share], learns: list[Part], recipe: Recipe
+    config: Config,
+    stage: Stage,
+    shares: Sequence[Share],
+    learns: list[Part],
+    recipe: Recipe,
+    still: int,
 ) -> int | float | None:
     """Operations of a step; rows of a source are taken to be of one length."""
     if any(share.tokens is None for share in shares):
@@ -192,6 +198,7 @@ def _flops(
             scored=share.rows * (share.scored or 0) if stage.tell else 0,
             learns=learns if stage.tell else [part for part in learns if part != "decoder"],
             passes=passes,
+            still=still,
             again=recipe.train.checkpointing,
         )
         for share in shares
