@@ -135,7 +135,7 @@ def test_the_plan_is_printed_and_nothing_is_written(tmp_path, monkeypatch, capsy
     assert "419 K a step, 25.1 B in all" in shown
     assert "on 256 V100" in shown
     assert main(["train", "--data", str(coco), "--plan"]) == 0
-    assert f"{coco}: 8 rows a step" in capsys.readouterr().out
+    assert f"{coco}: 3 rows a step" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
